@@ -1,0 +1,1 @@
+"""What decides: samplers, the tuner loop, the worker."""

@@ -1,0 +1,1 @@
+"""What talks to people and to other programs: command line, reports."""

@@ -1,0 +1,1 @@
+"""Templates of what is said to an LLM."""

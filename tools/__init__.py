@@ -1,0 +1,1 @@
+"""What acts and observes: spaces, specs, executors, the ledger. Knows nothing of LLMs."""

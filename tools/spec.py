@@ -1,0 +1,408 @@
+"""The `StudySpec`: the one document that says what to tune, and how.
+
+Every front end reads, shows and writes this document, as YAML or JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from .space import Comparison, Parameter, SearchSpace, did_you_mean
+
+
+class SpecError(ValueError):
+    """A spec that cannot be run; the message is one sentence with the place, value and way out."""
+
+
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _parse_duration(value: Any) -> Any:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return float(match[1]) * _SECONDS[match[2]] if match else value
+
+
+Seconds = Annotated[float, BeforeValidator(_parse_duration), Field(gt=0)]
+"""Seconds as a number, or text such as "90s", "10m", "2h", "1d"."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ScriptObjective(_Section):
+    """A training script, run as it is in a process of its own."""
+
+    kind: Literal["script"] = "script"
+    command: list[str] = Field(min_length=1)
+    """Argument list, never a shell string. A first word `python` means the Python that runs
+    Luthier; give a path to use another environment's."""
+    pass_by: Literal["arguments", "json", "environment", "constants"] = "arguments"
+    """How the configuration goes in: command-line arguments; the JSON file named by LUTHIER_CONFIG
+    (appended as `arguments["config"]` if that is set); environment variables; or literals replaced
+    in memory, for a script whose parameters are constants."""
+    arguments: dict[str, str] = Field(default_factory=dict)
+    """Parameter to its argument: `--lr` (then the value), `lr=` (joined), `--amp/` (a flag, only
+    when true), `/--no-amp` (only when false), `--amp/--no-amp`. With `environment`, the variable's
+    name; with `constants`, the constant (`LR`, `Config.lr`). What is not listed is `--NAME`, or
+    NAME itself."""
+    seed_argument: str | None = None
+    """The argument (variable, constant) that takes the seed, if the script has one."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Environment variables to set for every trial."""
+
+
+class CallableObjective(_Section):
+    """A Python function that takes a configuration and returns or reports metrics."""
+
+    kind: Literal["callable"] = "callable"
+    reference: str
+    """Where the function is: `module:function`; `__main__:function` is pickled by value."""
+
+
+class RecipeObjective(_Section):
+    """Training code that comes with Luthier."""
+
+    kind: Literal["recipe"] = "recipe"
+    recipe: Literal["supervised"] = "supervised"
+    """The recipe's name."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The recipe's own options (data, model, epochs, ...)."""
+
+
+Objective = Annotated[
+    ScriptObjective | CallableObjective | RecipeObjective, Field(discriminator="kind")
+]
+
+
+class Metric(_Section):
+    """A number that a trial reports."""
+
+    direction: Literal["maximize", "minimize", "watch"]
+    """What is wanted of it; `watch` records it without optimising it."""
+    pattern: str | None = None
+    """Where it stands in the script's standard output, as literal text with the placeholders
+    `{value}` and, optionally, `{step}`; `*` stands for any text: `epoch {step} * val_acc={value}`.
+    Without a pattern it comes from `luthier.report` or from JSON lines on standard output."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Metric:
+        if self.pattern is not None and self.pattern.count("{value}") != 1:
+            raise ValueError(f"`pattern` must contain {{value}} once, but got {self.pattern!r}")
+        return self
+
+
+class Budget(_Section):
+    """What the study may use; None means no cap. At least one cap must be set."""
+
+    trials: int | None = Field(default=50, gt=0)
+    """Number of trials."""
+    wall_seconds: Seconds | None = None
+    """Seconds (or "10m", "2h") during which the study runs, summed over its runs."""
+    device_seconds: Seconds | None = None
+    """Seconds of device (or CPU slot) time, summed over the trials."""
+    trial_seconds: Seconds | None = None
+    """Seconds that one trial may take before it is stopped as timed out."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Budget:
+        if self.trials is None and self.wall_seconds is None and self.device_seconds is None:
+            raise ValueError(
+                "one of `trials`, `wall_seconds`, `device_seconds` must be set; "
+                "a study without an end is not started"
+            )
+        return self
+
+
+class Executor(_Section):
+    """Where and how trials run."""
+
+    kind: Literal["local"] = "local"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the CUDA devices if there are any, otherwise the CPU."""
+    slots: int | None = Field(default=None, gt=0)
+    """Trials at a time. Default: one a CUDA device; on the CPU one a core, at most 8."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads of a trial. Default: cores divided by slots."""
+    grace_seconds: Seconds = 10.0
+    """Seconds between the request to stop and the kill of the whole process group."""
+    log_bytes: int = Field(default=10_000_000, gt=0)
+    """Bytes of standard output, and of standard error, that are kept of one attempt."""
+
+
+class Sampler(_Section):
+    """What proposes configurations."""
+
+    kind: Literal["auto", "gp", "tpe", "random", "sobol"] = "auto"
+    """`auto` chooses by the space and the number of trials."""
+    start_up_trials: int | None = Field(default=None, gt=0)
+    """Trials spread over the space before a model is trusted. Default: budget / 8 in [4, 10]."""
+
+
+class Pruner(_Section):
+    """What stops unpromising trials early."""
+
+    kind: Literal["none", "median", "successive_halving"] = "median"
+    """`median` stops a trial that is worse than the median of the others at the same step."""
+    warmup_steps: int = Field(default=1, ge=0)
+    """No trial is stopped before this step."""
+    start_up_trials: int = Field(default=5, ge=1)
+    """No trial is stopped before so many are complete."""
+
+
+class StudySpec(_Section):
+    """What to tune, for what, within which limits."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """The study's name: letters, digits, `.`, `_`, `-`."""
+    objective: Objective
+    """What a trial runs."""
+    space: dict[str, Parameter] = Field(min_length=1)
+    """Parameter name to its range."""
+    constraints: list[Comparison] = Field(default_factory=list)
+    """Comparisons between parameters that every configuration satisfies: `warmup < steps`."""
+    metrics: dict[str, Metric] = Field(min_length=1)
+    """Metric name to its direction. Several directions make a multi-objective study."""
+    limits: list[Comparison] = Field(default_factory=list)
+    """Comparisons of a metric with a number that a good trial satisfies: `latency_ms <= 20`."""
+    budget: Budget = Field(default_factory=Budget)
+    executor: Executor = Field(default_factory=Executor)
+    sampler: Sampler = Field(default_factory=Sampler)
+    pruner: Pruner = Field(default_factory=Pruner)
+    seed: int = Field(default=0, ge=0)
+    """Seed of the sampler and of every trial. Never tuned."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_from_recipe(cls, data: Any) -> Any:
+        objective = data.get("objective") if isinstance(data, dict) else None
+        if not (isinstance(objective, dict) and objective.get("kind") == "recipe"):
+            return data
+        from .recipes import supervised
+
+        options = supervised.Options.model_validate(objective.get("options", {}))
+        filled = dict(data)
+        if "space" not in data:
+            filled["space"] = dict(supervised.space(options).parameters)
+        if "metrics" not in data:
+            name, direction = supervised.metric(options)
+            filled["metrics"] = {name: {"direction": direction}}
+        return filled
+
+    @model_validator(mode="after")
+    def _check(self) -> StudySpec:
+        _ = self.search_space
+        if not self.objectives:
+            raise ValueError("`metrics` must hold one to maximize or minimize, all are watched")
+        for limit in self.limits:
+            if isinstance(limit.right, str):
+                raise ValueError(f"limit '{limit}' must compare a metric with a number")
+            if limit.left not in self.metrics:
+                raise ValueError(
+                    f"limit '{limit}' names an unknown metric {limit.left!r}"
+                    + did_you_mean(limit.left, self.metrics)
+                )
+        if isinstance(self.objective, ScriptObjective):
+            known = [*self.space, "config"]
+            for name in self.objective.arguments:
+                if name not in known:
+                    raise ValueError(
+                        f"`objective.arguments` names an unknown parameter {name!r}"
+                        + did_you_mean(name, known)
+                    )
+        return self
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        """The parameters with the constraints between them."""
+        return SearchSpace(parameters=self.space, constraints=self.constraints)
+
+    @property
+    def objectives(self) -> dict[str, Literal["maximize", "minimize"]]:
+        """The optimised metrics with their directions, in the spec's order."""
+        return {
+            name: metric.direction
+            for name, metric in self.metrics.items()
+            if metric.direction != "watch"
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field, defaults included, as JSON-ready data."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self, *, resolved: bool = False) -> str:
+        """Return the document as YAML; `resolved` writes the defaults out too."""
+        data = self.to_dict() if resolved else _without_nones(self.model_dump_explicit())
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+    def model_dump_explicit(self) -> dict[str, Any]:
+        """Return what differs from the defaults, as JSON-ready data; kinds and types are kept."""
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        data["objective"] = {"kind": self.objective.kind} | data.get("objective", {})
+        for name, parameter in self.space.items():
+            data["space"][name] = {"type": parameter.type} | data["space"][name]
+        return data
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of the canonical JSON of every field but the name, in hex."""
+        data = {key: value for key, value in self.to_dict().items() if key != "name"}
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between two specs."""
+
+    path: str
+    """Where, as in `space.lr.high`."""
+    kind: Literal["added", "removed", "changed"]
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        if self.kind == "added":
+            return f"{self.path}: added {self.after!r}"
+        if self.kind == "removed":
+            return f"{self.path}: removed {self.before!r}"
+        return f"{self.path}: {self.before!r} -> {self.after!r}"
+
+
+def diff(before: StudySpec, after: StudySpec) -> list[Change]:
+    """Return the differences from one spec to another, in the document's order; names excluded."""
+    old, new = before.to_dict(), after.to_dict()
+    del old["name"], new["name"]
+    return list(_diff("", old, new))
+
+
+def _diff(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for key in dict.fromkeys([*before, *after]):
+        where = f"{path}.{key}" if path else key
+        if key not in before:
+            yield Change(where, "added", None, after[key])
+        elif key not in after:
+            yield Change(where, "removed", before[key], None)
+        elif isinstance(before[key], dict) and isinstance(after[key], dict):
+            yield from _diff(where, before[key], after[key])
+        elif before[key] != after[key]:
+            yield Change(where, "changed", before[key], after[key])
+
+
+def parse_spec(data: Any, source: str = "the spec") -> StudySpec:
+    """Validate a spec given as plain data.
+
+    Raises:
+        SpecError: With one sentence for the first thing that is wrong.
+    """
+    if not isinstance(data, dict):
+        raise SpecError(f"{source} must be a mapping of fields, but it is {type(data).__name__}")
+    try:
+        return StudySpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"{source}: {describe(error)}") from None
+
+
+def load_spec(path: Path) -> StudySpec:
+    """Read a YAML or JSON spec.
+
+    Raises:
+        SpecError: If the file is missing, does not parse, or is not a valid spec.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read spec {str(path)!r}: {error}") from None
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return parse_spec(data, str(path))
+
+
+def describe(error: ValidationError) -> str:
+    """Turn pydantic's first error into a sentence: the place, the rule, the value, the way out."""
+    first = error.errors(include_url=False)[0]
+    tags = {"script", "callable", "recipe", "float", "int", "categorical"}
+    location = first["loc"]
+    # pydantic adds the union's tag to the path; a person did not write it there.
+    path = [str(p) for i, p in enumerate(location) if not (i > 0 and p in tags)]
+    place = ".".join(path)
+    match first["type"]:
+        case "extra_forbidden":
+            hint = did_you_mean(path[-1], _field_names())
+            return f"unknown field {place!r}{hint if 'did you mean' in hint else ''}"
+        case "missing":
+            return f"field {place!r} is missing"
+        case "value_error":
+            message = str(first["ctx"]["error"])
+            return f"{place}: {message}" if place else message
+        case _:
+            return f"{place}: {first['msg']}, but got {first['input']!r}"
+
+
+def _field_names() -> list[str]:
+    names: list[str] = []
+    schema = StudySpec.model_json_schema()
+    for definition in [schema, *schema["$defs"].values()]:
+        names += definition.get("properties", {})
+    return sorted(set(names))
+
+
+def _without_nones(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _without_nones(value) for key, value in data.items() if value is not None}
+    return data
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people expect it: `1e-3` is a number, `on` is text, a key stands once."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":bool", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in mapping:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} stands twice", key_node.start_mark
+            )
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
