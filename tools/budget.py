@@ -1,0 +1,104 @@
+"""Meters of what a study may use: reserved before, settled after, forecast, refused."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .records import TrialRecord
+from .spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Meter:
+    """One budgeted quantity."""
+
+    name: str
+    """`trials`, `wall_seconds`, `device_seconds`."""
+    cap: float | None
+    """None for no cap."""
+    spent: float
+    reserved: float = 0.0
+    """Set aside for what runs now."""
+
+    @property
+    def left(self) -> float:
+        """What may still be used; infinite without a cap."""
+        return float("inf") if self.cap is None else self.cap - self.spent - self.reserved
+
+
+@dataclass(frozen=True)
+class Meters:
+    """All meters of a study."""
+
+    trials: Meter
+    wall_seconds: Meter
+    device_seconds: Meter
+
+    def all(self) -> list[Meter]:
+        """Return the meters in the spec's order."""
+        return [self.trials, self.wall_seconds, self.device_seconds]
+
+    def refusal(self, expected_seconds: float | None) -> str | None:
+        """Return why another trial may not start, None if it may.
+
+        Args:
+            expected_seconds: How long it will probably take; None if unknown.
+        """
+        if self.trials.left < 1:
+            return f"all {self.trials.cap:g} trials are used"
+        if self.wall_seconds.left <= 0:
+            return f"the wall time of {self.wall_seconds.cap:g} s is used"
+        if self.device_seconds.left <= (expected_seconds or 0.0):
+            cap = self.device_seconds.cap
+            return f"of {cap:g} device-seconds, {max(0.0, self.device_seconds.left):.0f} are left"
+        return None
+
+    def overrun(self) -> str | None:
+        """Return why even running trials must stop, None if they may go on."""
+        for meter in (self.wall_seconds, self.device_seconds):
+            if meter.cap is not None and meter.spent >= meter.cap:
+                return f"the budget of {meter.cap:g} {meter.name.replace('_', ' ')} is used"
+        return None
+
+
+def read_meters(
+    spec: StudySpec,
+    *,
+    trials: int,
+    wall_seconds: float,
+    device_spent: float,
+    device_reserved: float = 0.0,
+) -> Meters:
+    """Return a study's meters. Imported trials cost nothing and are not counted in `trials`."""
+    budget = spec.budget
+    return Meters(
+        trials=Meter("trials", budget.trials, trials),
+        wall_seconds=Meter("wall_seconds", budget.wall_seconds, wall_seconds),
+        device_seconds=Meter(
+            "device_seconds", budget.device_seconds, device_spent, device_reserved
+        ),
+    )
+
+
+def expected_trial_seconds(trials: Sequence[TrialRecord]) -> float | None:
+    """Return the median duration of the finished trials, in seconds; None before the first."""
+    durations = [
+        trial.seconds
+        for trial in trials
+        if trial.is_finished and not trial.imported and trial.attempts
+    ]
+    return statistics.median(durations) if durations else None
+
+
+def forecast_seconds(meters: Meters, expected_seconds: float | None, slots: int) -> float | None:
+    """Return the wall time until the budget is used, in seconds; None if it cannot be told."""
+    ends = []
+    if expected_seconds is not None and meters.trials.cap is not None:
+        ends.append(max(0.0, meters.trials.left) * expected_seconds / slots)
+    if meters.wall_seconds.cap is not None:
+        ends.append(max(0.0, meters.wall_seconds.left))
+    if meters.device_seconds.cap is not None:
+        ends.append(max(0.0, meters.device_seconds.left) / slots)
+    return min(ends, default=None)

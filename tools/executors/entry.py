@@ -1,0 +1,51 @@
+"""What a Python trial runs, in a process of its own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .. import reporting
+
+
+def run_entry(entry: dict[str, Any]) -> None:
+    """Run a callable or a recipe on this trial's configuration and report what it returns.
+
+    Args:
+        entry: `{"reference": "module:function"}`, `{"pickle": path}`, or
+            `{"recipe": name, "options": {...}}`; with the first two, `metric` names the metric that
+            a bare number stands for.
+
+    Raises:
+        TypeError: If the function returns neither None, a number, nor a mapping of numbers.
+    """
+    configuration = reporting.config()
+    if "recipe" in entry:
+        recipe = import_module(f"luthier.tools.recipes.{entry['recipe']}")
+        options = recipe.Options.model_validate(entry["options"])
+        result: Any = recipe.train(configuration, options, reporting.seed())
+    else:
+        result = _load_function(entry)(configuration)
+    if result is None:
+        return
+    if isinstance(result, dict):
+        reporting.report(None, **result)
+    elif hasattr(result, "__float__"):
+        reporting.report(None, **{entry["metric"]: float(result)})
+    else:
+        raise TypeError(
+            f"the function must return None, a number or a dict of numbers, but got {result!r}"
+        )
+
+
+def _load_function(entry: dict[str, Any]) -> Any:
+    if "pickle" in entry:
+        import cloudpickle
+
+        return cloudpickle.loads(Path(entry["pickle"]).read_bytes())
+    module, _, name = entry["reference"].partition(":")
+    function: Any = import_module(module)
+    for part in name.split("."):
+        function = getattr(function, part)
+    return function

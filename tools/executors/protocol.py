@@ -1,0 +1,47 @@
+"""What the tuner needs of whatever runs its trials."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..metrics import MetricsFile, Report
+from ..outcomes import Evidence, StopReason
+from .launcher import Request
+
+
+@dataclass
+class Handle:
+    """One attempt that runs, or ran."""
+
+    folder: Path
+    metrics: MetricsFile
+    asked_at: float = field(default_factory=time.monotonic)
+    stop_asked: StopReason | None = None
+
+
+class TrialExecutor(Protocol):
+    """What the tuner needs of an executor."""
+
+    def submit(self, request: Request) -> Handle:
+        """Start an attempt; its folder exists and holds `config.json`."""
+
+    def adopt(self, folder: Path) -> Handle:
+        """Take over an attempt that another worker started, wherever it stands."""
+
+    def reports(self, handle: Handle) -> list[Report]:
+        """Return what it reported since the last call."""
+
+    def ended(self, handle: Handle) -> Evidence | None:
+        """Return the evidence of its end, None while it runs."""
+
+    def stop(self, handle: Handle, reason: StopReason, *, at_once: bool = False) -> None:
+        """Ask it to stop; `at_once` kills it without grace."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something may have happened."""
+
+    def close(self) -> None:
+        """Let go of everything; attempts go on."""

@@ -1,0 +1,144 @@
+"""Metrics as a trial writes them: JSON lines in a file, or lines on standard output.
+
+Everything here is untrusted text: lines are bounded, parsed and never evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_LINE = 10_000
+"""Characters of a line that are looked at."""
+_MAX_READ = 1 << 20
+_NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Metrics of one step; `step` is None for a trial's final values."""
+
+    step: int | None
+    metrics: dict[str, float]
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile a metric's pattern (`Metric.pattern`) to a regular expression.
+
+    Literal text but for `{value}` and `{step}` (a number), `*` (any text) and white space (any
+    white space). The groups of the result are `value` and, where the pattern has it, `step`.
+    """
+    parts = re.split(r"(\{value\}|\{step\}|\*|\s+)", pattern)
+    expression = ""
+    for part in parts:
+        if part == "{value}":
+            expression += f"(?P<value>{_NUMBER})"
+        elif part == "{step}":
+            expression += r"(?P<step>\d+)"
+        elif part == "*":
+            expression += ".*?"
+        elif part.isspace():
+            expression += r"\s+"
+        else:
+            expression += re.escape(part)
+    return re.compile(expression, re.IGNORECASE)
+
+
+@dataclass
+class OutputReader:
+    """Finds metrics in the lines of a trial's standard output."""
+
+    patterns: Mapping[str, str]
+    """Metric name to its pattern."""
+    names: frozenset[str]
+    """Metrics that are looked for in JSON lines."""
+    found: bool = False
+    """Whether any line held a report so far."""
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._compiled = {name: compile_pattern(text) for name, text in self.patterns.items()}
+
+    def read(self, line: str) -> list[Report]:
+        """Return the reports that one line holds.
+
+        A match without a step counts as that metric's next step, beginning at 1.
+        """
+        line = line[:MAX_LINE]
+        reports = []
+        for name, pattern in self._compiled.items():
+            match = pattern.search(line)
+            if match is not None:
+                self._counts[name] = self._counts.get(name, 0) + 1
+                step = match.groupdict().get("step")
+                where = int(step) if step is not None else self._counts[name]
+                reports.append(Report(where, {name: float(match["value"])}))
+        if line.lstrip().startswith("{"):
+            reports += self._read_json(line)
+        self.found = self.found or bool(reports)
+        return reports
+
+    def _read_json(self, line: str) -> list[Report]:
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(data, dict):
+            return []
+        metrics = {name: _number(data[name]) for name in self.names & data.keys()}
+        found = {name: value for name, value in metrics.items() if value is not None}
+        if not found:
+            return []
+        step = _number(data.get("step", data.get("epoch")))
+        return [Report(int(step) if step is not None and 0 <= step < 2**53 else None, found)]
+
+
+def parse_report(line: bytes) -> Report | None:
+    """Parse one line of a metrics file; None if it is not a whole report."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or not isinstance(data.get("metrics"), dict):
+        return None
+    step = data.get("step")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
+        return None
+    metrics = {str(name)[:200]: _number(value) for name, value in data["metrics"].items()}
+    found = {name: value for name, value in metrics.items() if value is not None}
+    return Report(step, found) if found else None
+
+
+@dataclass
+class MetricsFile:
+    """Follows a metrics file as it grows; torn and foreign lines are passed over."""
+
+    path: Path
+    offset: int = 0
+
+    def read_new(self) -> list[Report]:
+        """Return the whole reports written since the last call, at most about 1 MB of them."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                block = file.read(_MAX_READ)
+        except FileNotFoundError:
+            return []
+        end = block.rfind(b"\n") + 1
+        if end == 0 and len(block) == _MAX_READ:  # a line of a megabyte is no report
+            end = len(block)
+        self.offset += end
+        parsed = [parse_report(line) for line in block[:end].splitlines()]
+        return [report for report in parsed if report is not None]
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

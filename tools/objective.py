@@ -1,0 +1,224 @@
+"""The three kinds of objective, and what each needs to run a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from .executors.launcher import Request
+from .space import Configuration, Scalar
+from .spec import (
+    CallableObjective,
+    RecipeObjective,
+    ScriptObjective,
+    SpecError,
+    StudySpec,
+    describe,
+)
+
+_HEAVY_MODULES = ("numpy", "pandas", "sklearn", "torch")
+
+
+def check_objective(spec: StudySpec, working_directory: Path) -> None:
+    """Check, before anything is started, that the objective can be run.
+
+    Raises:
+        SpecError: If a script or command is missing, does not parse, a module has no such function,
+            or a recipe's options cannot be met.
+    """
+    match spec.objective:
+        case ScriptObjective():
+            _check_script(spec.objective, working_directory)
+        case CallableObjective(reference=reference):
+            module, _, function = reference.partition(":")
+            if not module or not function:
+                raise SpecError(
+                    f"objective.reference must read `module:function`, but got {reference!r}"
+                )
+        case RecipeObjective(options=options):
+            from .recipes import supervised
+
+            try:
+                with contextlib.chdir(working_directory):
+                    supervised.validate(supervised.Options.model_validate(options))
+            except ValidationError as error:
+                raise SpecError(f"objective.options.{describe(error)}") from None
+            except ValueError as error:
+                raise SpecError(f"objective.options: {error}") from None
+
+
+def _check_script(objective: ScriptObjective, working_directory: Path) -> None:
+    program, *rest = objective.command
+    if program != "python" and shutil.which(program, path=_search_path(objective)) is None:
+        if not (working_directory / program).is_file():
+            raise SpecError(f"objective.command: there is no program {program!r}")
+    script = next((word for word in rest if not word.startswith("-")), None)
+    if script is None or not script.endswith(".py"):
+        return
+    path = working_directory / script
+    if not path.is_file():
+        near = difflib.get_close_matches(
+            path.name, [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        )
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SpecError(f"objective.command: there is no script {str(path)!r}{hint}")
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f" (line {line})" if line else ""
+        raise SpecError(
+            f"objective.command: {str(path)!r} does not parse{where}: "
+            f"{error.msg if isinstance(error, SyntaxError) else error}"
+        ) from None
+
+
+def _search_path(objective: ScriptObjective) -> str | None:
+    return objective.environment.get("PATH", os.environ.get("PATH"))
+
+
+def pickle_callable(function: Callable[..., Any]) -> bytes:
+    """Serialise a function of `__main__` or a notebook by value."""
+    import cloudpickle
+
+    pickled: bytes = cloudpickle.dumps(function)
+    return pickled
+
+
+def preloads(spec: StudySpec) -> list[str]:
+    """Return the modules that the fork server should hold for this study's trials."""
+    match spec.objective:
+        case ScriptObjective():
+            return []
+        case CallableObjective():
+            # What this process has imported, the user's function most likely needs.
+            loaded = [name for name in _HEAVY_MODULES if name in sys.modules]
+            return ["cloudpickle", "luthier.tools.executors.entry", *loaded]
+        case RecipeObjective(recipe=recipe):
+            modules = ["torch", "sklearn.datasets", "sklearn.model_selection"]
+            return ["luthier.tools.executors.entry", f"luthier.tools.recipes.{recipe}", *modules]
+
+
+def build_request(
+    spec: StudySpec,
+    *,
+    study_folder: Path,
+    attempt_folder: Path,
+    working_directory: Path,
+    configuration: Configuration,
+    trial: int,
+    attempt: int,
+    slot_environment: Mapping[str, str],
+    limit_seconds: float | None,
+) -> Request:
+    """Return what the launcher needs to run one configuration.
+
+    Environment variables of the trial are this process's own without Luthier's secrets, then the
+    slot's, the protocol's (`tools.reporting`) and the spec's.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not _is_secret(k)}
+    protocol = {
+        "LUTHIER_CONFIG": str(attempt_folder / "config.json"),
+        "LUTHIER_METRICS": str(attempt_folder / "metrics.jsonl"),
+        "LUTHIER_STOP": str(attempt_folder / "stop"),
+        "LUTHIER_CHECKPOINT": str(attempt_folder.parent / "checkpoint"),
+        "LUTHIER_SEED": str(spec.seed),
+        "LUTHIER_WAKE": str(study_folder / "wake"),
+        "LUTHIER_STUDY": spec.name,
+        "LUTHIER_TRIAL": str(trial),
+        "LUTHIER_ATTEMPT": str(attempt),
+        "PYTHONUNBUFFERED": "1",
+    }
+    environment = inherited | dict(slot_environment) | protocol
+    command: list[str] | None = None
+    entry: dict[str, Any] | None = None
+    match spec.objective:
+        case ScriptObjective() as objective:
+            command, own = _script_call(objective, configuration, spec.seed, protocol)
+            environment |= objective.environment | own
+        case CallableObjective(reference=reference):
+            pickled = study_folder / "objective.pkl"
+            where = {"pickle": str(pickled)} if pickled.exists() else {"reference": reference}
+            entry = {**where, "metric": next(iter(spec.objectives))}
+        case RecipeObjective(recipe=recipe, options=options):
+            entry = {"recipe": recipe, "options": options}
+    return Request(
+        folder=str(attempt_folder),
+        working_directory=str(working_directory),
+        environment=environment,
+        command=command,
+        entry=entry,
+        import_path=[str(working_directory), *(path for path in sys.path if path)],
+        patterns={n: m.pattern for n, m in spec.metrics.items() if m.pattern is not None},
+        metric_names=list(spec.metrics),
+        limit_seconds=limit_seconds,
+        grace_seconds=spec.executor.grace_seconds,
+        log_bytes=spec.executor.log_bytes,
+    )
+
+
+def _script_call(
+    objective: ScriptObjective, configuration: Configuration, seed: int, protocol: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return a script's argument list and its own environment variables."""
+    command = list(objective.command)
+    if command[0] == "python":
+        command[0] = sys.executable
+    names = objective.arguments
+    values: dict[str, Scalar] = dict(configuration)
+    match objective.pass_by:
+        case "arguments":
+            for name, value in values.items():
+                command += argument(names.get(name, f"--{name}"), value)
+            if objective.seed_argument is not None:
+                command += argument(objective.seed_argument, seed)
+            return command, {}
+        case "json":
+            if "config" in names:
+                command += argument(names["config"], protocol["LUTHIER_CONFIG"])
+            return command, {}
+        case "environment":
+            variables = {names.get(name, name): _as_text(value) for name, value in values.items()}
+            if objective.seed_argument is not None:
+                variables[objective.seed_argument] = str(seed)
+            return command, variables
+        case "constants":
+            constants = {names.get(name, name): value for name, value in values.items()}
+            if objective.seed_argument is not None:
+                constants[objective.seed_argument] = seed
+            runner = str(Path(__file__).with_name("constants_runner.py"))
+            script = next(i for i, word in enumerate(command) if word.endswith(".py"))
+            command.insert(script, runner)
+            return command, {"LUTHIER_CONSTANTS": json.dumps(constants)}
+
+
+def argument(form: str, value: Scalar) -> list[str]:
+    """Return the words of one command-line argument.
+
+    The form is `--lr` (two words), `lr=` (one word), or a flag: `--amp/` (present when true),
+    `/--no-amp` (present when false), `--amp/--no-amp`.
+    """
+    if "/" in form:
+        on, _, off = form.partition("/")
+        word = on if value else off
+        return [word] if word else []
+    if form.endswith("="):
+        return [form + _as_text(value)]
+    return [form, _as_text(value)]
+
+
+def _as_text(value: Scalar) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _is_secret(name: str) -> bool:
+    return name.startswith(("LUTHIER_LLM_", "OPENAI_"))
