@@ -4,21 +4,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .agent.tune import Result as Result
+    from .agent.tune import tune as tune
+    from .tools.errors import LuthierError as LuthierError
     from .tools.reporting import TrialPruned as TrialPruned
     from .tools.reporting import load_checkpoint as load_checkpoint
     from .tools.reporting import report as report
     from .tools.reporting import save_checkpoint as save_checkpoint
+    from .tools.space import Categorical as Categorical
+    from .tools.space import Float as Float
+    from .tools.space import Int as Int
+    from .tools.spec import StudySpec as StudySpec
+    from .tools.study import Study as Study
+    from .tools.study import open_study as open_study
 
 __version__ = "0.1.0"
 
 _HOME_OF = {
+    "Categorical": ".tools.space",
+    "Float": ".tools.space",
+    "Int": ".tools.space",
+    "LuthierError": ".tools.errors",
+    "Result": ".agent.tune",
+    "Study": ".tools.study",
+    "StudySpec": ".tools.spec",
     "TrialPruned": ".tools.reporting",
     "load_checkpoint": ".tools.reporting",
+    "open_study": ".tools.study",
     "report": ".tools.reporting",
     "save_checkpoint": ".tools.reporting",
+    "tune": ".agent.tune",
 }
 
-__all__ = ["TrialPruned", "load_checkpoint", "report", "save_checkpoint"]
+__all__ = [*_HOME_OF]
 
 
 def __getattr__(name: str) -> object:

@@ -40,26 +40,29 @@ class Meters:
         """Return the meters in the spec's order."""
         return [self.trials, self.wall_seconds, self.device_seconds]
 
-    def refusal(self, expected_seconds: float | None) -> str | None:
-        """Return why another trial may not start, None if it may.
+    def refusal(self, expected_seconds: float | None, *, new_trial: bool = True) -> str | None:
+        """Return why another attempt may not start, None if it may.
 
         Args:
             expected_seconds: How long it will probably take; None if unknown.
+            new_trial: Whether it is the first one of a trial, which counts as one more.
         """
-        if self.trials.left < 1:
-            return f"all {self.trials.cap:g} trials are used"
+        if new_trial and self.trials.left < 1:
+            return f"all {self.trials.cap:.15g} trials are used"
         if self.wall_seconds.left <= 0:
-            return f"the wall time of {self.wall_seconds.cap:g} s is used"
+            return f"the wall time of {self.wall_seconds.cap:.15g} s is used"
         if self.device_seconds.left <= (expected_seconds or 0.0):
             cap = self.device_seconds.cap
-            return f"of {cap:g} device-seconds, {max(0.0, self.device_seconds.left):.0f} are left"
+            return (
+                f"of {cap:.15g} device-seconds, {max(0.0, self.device_seconds.left):.0f} are left"
+            )
         return None
 
     def overrun(self) -> str | None:
         """Return why even running trials must stop, None if they may go on."""
         for meter in (self.wall_seconds, self.device_seconds):
             if meter.cap is not None and meter.spent >= meter.cap:
-                return f"the budget of {meter.cap:g} {meter.name.replace('_', ' ')} is used"
+                return f"the budget of {meter.cap:.15g} {meter.name.replace('_', ' ')} is used"
         return None
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .errors import LuthierError
 from .spec import Executor
 
 _MOST_CPU_SLOTS = 8
 
 
-class DeviceError(ValueError):
+class DeviceError(LuthierError, ValueError):
     """The devices that a spec asks for are not there."""
 
 
@@ -36,7 +38,8 @@ def cuda_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
     inherited = environment.get("CUDA_VISIBLE_DEVICES")
     if inherited is not None:
         ids = [part.strip() for part in inherited.split(",")]
-        return [part for part in ids if part and part != "-1"]
+        # CUDA sees only what stands before the first that is not there.
+        return list(itertools.takewhile(lambda part: part not in ("", "-1"), ids))
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # no driver, no device

@@ -7,45 +7,36 @@ studies and leave wishes.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import json
 import math
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from . import schema as t
+from .database import Database, LedgerError, add_event, insert, open_database, value_to_sql
 from .executors.launcher import start_ticks
-from .metrics import Report
-from .outcomes import Outcome, Verdict
+from .outcomes import Outcome
 from .records import (
     AttemptRecord,
     Decision,
     EventRecord,
     Owner,
     StudyRecord,
-    StudyState,
     TrialRecord,
-    Wish,
     to_json,
     trial_state,
 )
-from .space import Configuration, did_you_mean
+from .space import did_you_mean
 from .spec import StudySpec, parse_spec
-
-LEASE_SECONDS = 15.0
-"""How long a worker's lease lasts without a heartbeat."""
-
-
-class LedgerError(RuntimeError):
-    """The ledger cannot be read or written; nothing of the transaction happened."""
+from .writer import LEASE_SECONDS, Writer
 
 
 class StudyNotFoundError(LedgerError):
@@ -63,28 +54,17 @@ class LeaseHeldError(LedgerError):
         )
 
 
-class LeaseLostError(LedgerError):
-    """This worker's lease went to another one; it must not write any more."""
-
-
 class Ledger:
     """The database of a workspace."""
 
-    def __init__(self, engine: sa.Engine, path: Path) -> None:
-        """Wrap an engine whose schema is up to date; use `open_ledger`."""
-        self._engine = engine
-        self.path = path
+    def __init__(self, database: Database) -> None:
+        """Wrap an open database; use `open_ledger`."""
+        self._database = database
 
-    @contextlib.contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        with _errors(self.path), self._engine.connect() as connection:
-            yield connection
-
-    @contextlib.contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with _errors(self.path), self._engine.connect() as connection:
-            with connection.execution_options(luthier_writes=True).begin():
-                yield connection
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._database.path
 
     def create_study(
         self,
@@ -101,8 +81,8 @@ class Ledger:
         """
         now = time.time()
         try:
-            with self._write() as db:
-                study_id = _insert(
+            with self._database.write() as db:
+                study_id = insert(
                     db,
                     t.studies,
                     name=spec.name,
@@ -113,7 +93,9 @@ class Ledger:
                     state="created",
                     created_at=now,
                 )
-                _event(db, study_id, "created", None, {"parent": parent.name if parent else None})
+                add_event(
+                    db, study_id, "created", None, {"parent": parent.name if parent else None}
+                )
                 for number, trial in enumerate(imported):
                     self._import_trial(db, study_id, number, trial)
         except IntegrityError:
@@ -123,7 +105,7 @@ class Ledger:
     def _import_trial(
         self, db: sa.Connection, study_id: int, number: int, trial: TrialRecord
     ) -> None:
-        trial_id = _insert(
+        trial_id = insert(
             db,
             t.trials,
             study_id=study_id,
@@ -138,7 +120,7 @@ class Ledger:
             finished_at=trial.finished_at,
         )
         for attempt in trial.attempts[-1:]:
-            attempt_id = _insert(
+            attempt_id = insert(
                 db,
                 t.attempts,
                 trial_id=trial_id,
@@ -153,7 +135,7 @@ class Ledger:
                 peak_bytes=attempt.peak_bytes,
             )
             rows = [
-                {"attempt_id": attempt_id, "name": name, "step": step, "value": _to_sql(value)}
+                {"attempt_id": attempt_id, "name": name, "step": step, "value": value_to_sql(value)}
                 for name, curve in (trial.curves or {}).items()
                 for step, value in curve.items()
             ]
@@ -185,7 +167,7 @@ class Ledger:
             .where(where)
             .order_by(t.studies.c.id)
         )
-        with self._read() as db:
+        with self._database.read() as db:
             return [
                 StudyRecord(
                     id=row.id,
@@ -204,7 +186,7 @@ class Ledger:
 
     def version(self, study: StudyRecord) -> int:
         """Return the study's version counter, which grows with every write."""
-        with self._read() as db:
+        with self._database.read() as db:
             query = sa.select(t.studies.c.version).where(t.studies.c.id == study.id)
             return int(db.execute(query).scalar_one())
 
@@ -213,7 +195,7 @@ class Ledger:
         of_study = t.trials.c.study_id == study.id
         by_trial: dict[int, list[AttemptRecord]] = {}
         by_attempt: dict[int, dict[str, dict[int, float]]] = {}
-        with self._read() as db:
+        with self._database.read() as db:
             attempts = (
                 sa.select(t.attempts)
                 .join(t.trials)
@@ -225,8 +207,8 @@ class Ledger:
             if curves:
                 points = (
                     sa.select(t.metrics)
-                    .join(t.attempts)
-                    .join(t.trials)
+                    .join(t.attempts, t.attempts.c.id == t.metrics.c.attempt_id)
+                    .join(t.trials, t.trials.c.id == t.attempts.c.trial_id)
                     .where(of_study)
                     .order_by(t.metrics.c.step)
                 )
@@ -256,6 +238,28 @@ class Ledger:
                 for row in rows
             ]
 
+    def latest_reports(self, study: StudyRecord) -> dict[int, dict[str, tuple[int, float]]]:
+        """Return where running trials stand: number to metric to its latest step and value."""
+        c = t.metrics.c
+        # SQLite takes the other columns from the row of the maximum.
+        query = (
+            sa.select(t.trials.c.number, c.name, sa.func.max(c.step).label("step"), c.value)
+            .join(t.attempts, t.attempts.c.id == c.attempt_id)
+            .join(t.trials, t.trials.c.id == t.attempts.c.trial_id)
+            .where(
+                t.trials.c.study_id == study.id,
+                t.trials.c.state == "running",
+                t.attempts.c.outcome.is_(None),
+            )
+            .group_by(t.trials.c.number, c.name)
+        )
+        found: dict[int, dict[str, tuple[int, float]]] = {}
+        with self._database.read() as db:
+            for row in db.execute(query):
+                value = math.nan if row.value is None else row.value
+                found.setdefault(row.number, {})[row.name] = (row.step, value)
+        return found
+
     def decisions(self, study: StudyRecord) -> dict[int, Decision]:
         """Return why each trial's configuration was chosen, by trial number."""
         query = (
@@ -263,7 +267,7 @@ class Ledger:
             .join(t.trials)
             .where(t.trials.c.study_id == study.id)
         )
-        with self._read() as db:
+        with self._database.read() as db:
             return {
                 row.number: Decision(
                     source=row.source,
@@ -283,7 +287,7 @@ class Ledger:
             .where(t.events.c.study_id == study.id, t.events.c.id > after)
             .order_by(t.events.c.id)
         )
-        with self._read() as db:
+        with self._database.read() as db:
             return [
                 EventRecord(row.id, row.time, row.kind, row.trial, json.loads(row.data))
                 for row in db.execute(query)
@@ -296,14 +300,14 @@ class Ledger:
             sa.func.coalesce(sa.func.sum(c.spent), 0.0),
             sa.func.coalesce(sa.func.sum(sa.case((c.spent.is_(None), c.reserved), else_=0.0)), 0.0),
         ).where(c.study_id == study.id, c.meter == meter)
-        with self._read() as db:
+        with self._database.read() as db:
             spent, reserved = db.execute(query).one()
             return float(spent), float(reserved)
 
     def wish(self, study: StudyRecord, kind: str, **data: Any) -> None:
         """Ask something of the study's worker."""
-        with self._write() as db:
-            _insert(
+        with self._database.write() as db:
+            insert(
                 db,
                 t.wishes,
                 study_id=study.id,
@@ -315,18 +319,8 @@ class Ledger:
 
     def owner(self, study: StudyRecord) -> Owner | None:
         """Return the living owner of the study's lease, None if nobody runs it."""
-        with self._read() as db:
+        with self._database.read() as db:
             return _living_owner(db, study.id)
-
-    def change_budget(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
-        """Store a spec that differs in its budget only, and record the change."""
-        with self._write() as db:
-            values = {"spec": to_json(spec.to_dict()), "spec_hash": spec.content_hash()}
-            db.execute(sa.update(t.studies).where(t.studies.c.id == study.id).values(values))
-            _bump(db, study.id)
-            data = {"before": study.spec.budget.model_dump(), "after": spec.budget.model_dump()}
-            _event(db, study.id, "budget_changed", None, data)
-        return self.study(study.name)
 
     def acquire(self, study: StudyRecord) -> Writer:
         """Take a study's lease for this process.
@@ -334,7 +328,7 @@ class Ledger:
         Raises:
             LeaseHeldError: If a living worker owns it.
         """
-        with self._write() as db:
+        with self._database.write() as db:
             owner = _living_owner(db, study.id)
             if owner is not None:
                 raise LeaseHeldError(study.name, owner)
@@ -353,288 +347,21 @@ class Ledger:
             else:
                 where = t.leases.c.study_id == study.id
                 db.execute(sa.update(t.leases).where(where).values(values))
-        return Writer(self, study, int(values["token"]))
+        return Writer(self._database, study, int(values["token"]))
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
-
-
-class Writer:
-    """The one worker's pen: every method is one transaction, refused without the lease."""
-
-    def __init__(self, ledger: Ledger, study: StudyRecord, token: int) -> None:
-        """Hold the lease `token` of a study; use `Ledger.acquire`."""
-        self.ledger = ledger
-        self.study = study
-        self.token = token
-
-    @contextlib.contextmanager
-    def _fenced(self) -> Iterator[sa.Connection]:
-        with self.ledger._write() as db:
-            self._renew(db)
-            _bump(db, self.study.id)
-            yield db
-
-    def _renew(self, db: sa.Connection) -> None:
-        c = t.leases.c
-        renewed = db.execute(
-            sa.update(t.leases)
-            .where(c.study_id == self.study.id, c.token == self.token)
-            .values(expires_at=time.time() + LEASE_SECONDS)
-        )
-        if renewed.rowcount != 1:
-            raise LeaseLostError(f"the lease of study {self.study.name!r} went to another worker")
-
-    def heartbeat(self, run_seconds: float) -> None:
-        """Renew the lease and note how long the study has run in all, in seconds."""
-        with self.ledger._write() as db:
-            self._renew(db)
-            self._set_wall(db, run_seconds)
-
-    def _set_wall(self, db: sa.Connection, seconds: float) -> None:
-        where = t.studies.c.id == self.study.id
-        db.execute(sa.update(t.studies).where(where).values(wall_seconds=seconds))
-
-    def release(self, run_seconds: float) -> None:
-        """Give the lease back."""
-        with self.ledger._write() as db:
-            self._renew(db)
-            self._set_wall(db, run_seconds)
-            where = t.leases.c.study_id == self.study.id
-            db.execute(sa.update(t.leases).where(where).values(expires_at=0.0))
-
-    def set_state(self, state: StudyState, reason: str = "") -> None:
-        """Change the study's state."""
-        with self._fenced() as db:
-            where = t.studies.c.id == self.study.id
-            db.execute(sa.update(t.studies).where(where).values(state=state, reason=reason))
-            _event(db, self.study.id, state, None, {"reason": reason} if reason else {})
-
-    def note(self, kind: str, trial: int | None = None, **data: Any) -> None:
-        """Append an event."""
-        with self._fenced() as db:
-            _event(db, self.study.id, kind, trial, data)
-
-    def add_trial(
-        self, number: int, configuration: Configuration, decision: Decision, slot: str
-    ) -> int:
-        """Store a new trial with its decision and first attempt; return the attempt's id."""
-        now = time.time()
-        with self._fenced() as db:
-            trial_id = _insert(
-                db,
-                t.trials,
-                study_id=self.study.id,
-                number=number,
-                state="running",
-                configuration=to_json(configuration),
-                source=decision.source,
-                created_at=now,
-            )
-            db.execute(sa.insert(t.decisions).values(trial_id=trial_id, **vars(decision)))
-            return self._add_attempt(db, trial_id, number, 1, slot, now)
-
-    def add_attempt(self, trial: TrialRecord, slot: str) -> int:
-        """Store another attempt at a waiting trial; return its id."""
-        with self._fenced() as db:
-            where = t.trials.c.id == trial.id
-            db.execute(sa.update(t.trials).where(where).values(state="running", reason=""))
-            number = len(trial.attempts) + 1
-            return self._add_attempt(db, trial.id, trial.number, number, slot, time.time())
-
-    def _add_attempt(
-        self, db: sa.Connection, trial_id: int, trial: int, number: int, slot: str, now: float
-    ) -> int:
-        attempt_id = _insert(
-            db,
-            t.attempts,
-            trial_id=trial_id,
-            number=number,
-            token=self.token,
-            slot=slot,
-            started_at=now,
-        )
-        _insert(
-            db,
-            t.spending,
-            study_id=self.study.id,
-            attempt_id=attempt_id,
-            meter="device_seconds",
-            reserved=0.0,
-        )
-        _event(db, self.study.id, "started", trial, {"attempt": number, "slot": slot})
-        return attempt_id
-
-    def reserve(self, attempt_id: int, seconds: float) -> None:
-        """Reserve device-seconds for a running attempt."""
-        with self._fenced() as db:
-            c = t.spending.c
-            where = sa.and_(c.attempt_id == attempt_id, c.meter == "device_seconds")
-            db.execute(sa.update(t.spending).where(where).values(reserved=seconds))
-
-    def record_reports(self, attempt_id: int, reports: Iterable[Report]) -> None:
-        """Store reports of steps; the first value of a metric at a step stays."""
-        rows = {
-            (name, report.step): {
-                "attempt_id": attempt_id,
-                "name": name,
-                "step": report.step,
-                "value": _to_sql(value),
-            }
-            for report in reports
-            if report.step is not None
-            for name, value in report.metrics.items()
-        }
-        if not rows:
-            return
-        with self._fenced() as db:
-            statement = sa.insert(t.metrics).prefix_with("OR IGNORE", dialect="sqlite")
-            db.execute(statement, list(rows.values()))
-
-    def finish_attempt(
-        self,
-        trial: int,
-        attempt_id: int,
-        verdict: Verdict,
-        *,
-        metrics: Mapping[str, float],
-        seconds: float,
-        peak_bytes: int,
-        error_tail: str,
-        trial_state: Literal["waiting"] | Outcome,
-    ) -> None:
-        """Store how an attempt, and with it (unless it waits for another) the trial, ended.
-
-        Telling it again changes nothing.
-        """
-        now = time.time()
-        with self._fenced() as db:
-            ended = db.execute(
-                sa.update(t.attempts)
-                .where(t.attempts.c.id == attempt_id, t.attempts.c.outcome.is_(None))
-                .values(
-                    outcome=str(verdict.outcome),
-                    reason=verdict.reason,
-                    finished_at=now,
-                    seconds=seconds,
-                    peak_bytes=peak_bytes,
-                    error_tail=error_tail,
-                )
-            )
-            if ended.rowcount != 1:
-                return
-            c = t.spending.c
-            where = sa.and_(c.attempt_id == attempt_id, c.meter == "device_seconds")
-            db.execute(sa.update(t.spending).where(where).values(spent=seconds))
-            db.execute(
-                sa.update(t.trials)
-                .where(t.trials.c.study_id == self.study.id, t.trials.c.number == trial)
-                .values(
-                    state=str(trial_state),
-                    reason=verdict.reason,
-                    metrics=to_json(dict(metrics)),
-                    finished_at=now if isinstance(trial_state, Outcome) else None,
-                )
-            )
-            data = {"outcome": str(verdict.outcome), "reason": verdict.reason}
-            _event(db, self.study.id, "ended", trial, data)
-
-    def wait_again(self, trial: TrialRecord) -> None:
-        """Put a finished trial back to waiting, for another attempt."""
-        with self._fenced() as db:
-            where = t.trials.c.id == trial.id
-            values = {"state": "waiting", "finished_at": None}
-            db.execute(sa.update(t.trials).where(where).values(values))
-            _event(db, self.study.id, "waits_again", trial.number, {})
-
-    def wishes(self) -> list[Wish]:
-        """Return the wishes that nobody has handled yet, oldest first."""
-        c = t.wishes.c
-        query = (
-            sa.select(t.wishes)
-            .where(c.study_id == self.study.id, c.handled_at.is_(None))
-            .order_by(c.id)
-        )
-        with self.ledger._read() as db:
-            return [
-                Wish(row.id, row.kind, json.loads(row.data), row.author)
-                for row in db.execute(query)
-            ]
-
-    def handled(self, wish: Wish) -> None:
-        """Mark a wish as handled."""
-        with self._fenced() as db:
-            where = t.wishes.c.id == wish.id
-            db.execute(sa.update(t.wishes).where(where).values(handled_at=time.time()))
-            _event(db, self.study.id, "wish", None, {"kind": wish.kind, "author": wish.author})
+        self._database.close()
 
 
 def open_ledger(path: Path) -> Ledger:
-    """Open a workspace's database, creating or upgrading it as needed.
+    """Open a workspace's ledger, creating or upgrading its database as needed.
 
     Raises:
         LedgerError: If the folder cannot be written, the file is no database, or it was written by
             a newer Luthier.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LedgerError(f"cannot create the workspace {str(path.parent)!r}: {error}") from None
-    if not os.access(path.parent, os.W_OK):
-        raise LedgerError(
-            f"the workspace {str(path.parent)!r} cannot be written; "
-            "choose another with LUTHIER_HOME or mend its permissions"
-        )
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
-    sa.event.listen(engine, "connect", _configure_sqlite)
-    sa.event.listen(engine, "begin", _begin)
-    with _errors(path):
-        _upgrade(engine, path)
-    return Ledger(engine, path)
-
-
-def _upgrade(engine: sa.Engine, path: Path) -> None:
-    with engine.connect() as db:
-        has_version = sa.inspect(db).has_table("alembic_version")
-        query = sa.text("SELECT version_num FROM alembic_version")
-        version = db.execute(query).scalar() if has_version else None
-    if version == t.HEAD:
-        return
-    if version is not None and version > t.HEAD:
-        raise LedgerError(
-            f"{str(path)!r} was written by a newer Luthier (schema {version}, this one knows "
-            f"{t.HEAD}); upgrade Luthier, or choose another workspace with LUTHIER_HOME"
-        )
-    from .migrations import upgrade
-
-    upgrade(engine)
-
-
-def _configure_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun by `_begin`
-    # With a write-ahead log readers never wait for the worker, nor the worker for them.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _begin(connection: sa.Connection) -> None:
-    # A transaction that will write takes the lock at once, so it cannot fail half way for another.
-    writes = connection.get_execution_options().get("luthier_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except OperationalError as error:
-        raise LedgerError(f"{str(path)!r}: {error.orig}") from error
-    except DBAPIError as error:
-        raise LedgerError(f"{str(path)!r} is not a Luthier database: {error.orig}") from error
+    return Ledger(open_database(path))
 
 
 def _living_owner(db: sa.Connection, study_id: int) -> Owner | None:
@@ -644,32 +371,6 @@ def _living_owner(db: sa.Connection, study_id: int) -> Owner | None:
     if row.host == socket.gethostname() and start_ticks(row.pid) != row.pid_start:
         return None  # it died on this machine; nobody need wait for the lease to run out
     return Owner(row.owner, row.host, row.pid, row.pid_start, row.token, row.expires_at)
-
-
-def _insert(db: sa.Connection, table: sa.Table, **values: Any) -> int:
-    result = db.execute(sa.insert(table).values(**values))
-    key = result.inserted_primary_key
-    assert key is not None
-    return int(key[0])
-
-
-def _bump(db: sa.Connection, study_id: int) -> None:
-    where = t.studies.c.id == study_id
-    db.execute(sa.update(t.studies).where(where).values(version=t.studies.c.version + 1))
-
-
-def _event(
-    db: sa.Connection, study_id: int, kind: str, trial: int | None, data: Mapping[str, Any]
-) -> None:
-    _insert(
-        db,
-        t.events,
-        study_id=study_id,
-        time=time.time(),
-        kind=kind,
-        trial=trial,
-        data=to_json(data),
-    )
 
 
 def _attempt(row: Any) -> AttemptRecord:
@@ -685,10 +386,6 @@ def _attempt(row: Any) -> AttemptRecord:
         peak_bytes=row.peak_bytes,
         error_tail=row.error_tail,
     )
-
-
-def _to_sql(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _who() -> str:

@@ -57,12 +57,12 @@ class AttemptRecord:
     number: int
     slot: str
     started_at: float
-    finished_at: float | None
-    outcome: Outcome | None
-    reason: str
-    seconds: float | None
-    peak_bytes: int | None
-    error_tail: str
+    finished_at: float | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    seconds: float | None = None
+    peak_bytes: int | None = None
+    error_tail: str = ""
     """Last lines of standard error; untrusted text."""
 
 
@@ -132,7 +132,9 @@ class Wish:
     id: int
     kind: Literal["pause", "resume", "stop", "stop_trial"]
     data: dict[str, Any]
+    """`resume`: changed caps under `budget`; `stop_trial`: its number under `trial`."""
     author: str
+    created_at: float
 
 
 def to_json(data: object) -> str:

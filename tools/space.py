@@ -6,10 +6,12 @@ those whose conditions (`when`) hold.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -91,15 +93,19 @@ class Float(_Parameter):
             raise ValueError(f"must be {self.low} plus a multiple of {self.step}, got {value!r}")
 
     def clip(self, value: float) -> float:
-        """Return the nearest allowed value."""
-        return self.from_unit(self.to_unit(value))
+        """Return the nearest allowed value.
+
+        Raises:
+            ValueError: If `value` is not a number.
+        """
+        value = float(min(max(_number(value), self.low), self.high))
+        return value if self.step is None else self._grid_value(self._nearest_point(value))
 
     def to_unit(self, value: float) -> float:
         """Map a value to [0, 1]; values beyond the limits map to the ends."""
-        value = min(max(float(value), self.low), self.high)
+        value = min(max(value, self.low), self.high)
         if self.step is not None:
-            points = self._grid_points()
-            return (min(round((value - self.low) / self.step), points - 1) + 0.5) / points
+            return (self._nearest_point(value) + 0.5) / self._grid_points()
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
@@ -107,7 +113,7 @@ class Float(_Parameter):
     def from_unit(self, unit: float) -> float:
         """Map a point of [0, 1] to a value."""
         if self.step is not None:
-            return self.low + _bin(unit, self._grid_points()) * self.step
+            return self._grid_value(_bin(unit, self._grid_points()))
         if self.log:
             value = self.low * math.exp(unit * math.log(self.high / self.low))
         else:
@@ -120,12 +126,22 @@ class Float(_Parameter):
 
         if self.step is None:
             return FloatDistribution(self.low, self.high, log=self.log)
-        high = self.low + (self._grid_points() - 1) * self.step
-        return FloatDistribution(self.low, high, step=self.step)
+        return FloatDistribution(self.low, self._decimal(self._grid_points() - 1), step=self.step)
 
     def _grid_points(self) -> int:
         assert self.step is not None
         return math.floor((self.high - self.low) / self.step + _GRID_TOLERANCE) + 1
+
+    def _nearest_point(self, value: float) -> int:
+        assert self.step is not None
+        return min(round((value - self.low) / self.step), self._grid_points() - 1)
+
+    def _grid_value(self, point: int) -> float:
+        return min(self._decimal(point), self.high)
+
+    def _decimal(self, point: int) -> float:
+        # In decimal, as people and Optuna count: 0.1 + 2 * 0.1 is 0.3.
+        return float(Decimal(repr(self.low)) + point * Decimal(repr(self.step)))
 
 
 class Int(_Parameter):
@@ -160,17 +176,21 @@ class Int(_Parameter):
             raise ValueError(f"must be {self.low} plus a multiple of {self.step}, got {value!r}")
 
     def clip(self, value: float) -> int:
-        """Return the nearest allowed value."""
-        return self.from_unit(self.to_unit(value))
+        """Return the nearest allowed value.
+
+        Raises:
+            ValueError: If `value` is not a number.
+        """
+        value = round(min(max(_number(value), self.low), self.high))
+        return self.low + self._nearest_point(value) * self.step
 
     def to_unit(self, value: float) -> float:
         """Map a value to [0, 1]; values beyond the limits map to the ends."""
-        value = min(max(round(value), self.low), self.high)
+        value = round(min(max(value, self.low), self.high))
         if self.log:
             low, high = self.low - 0.5, self.high + 0.5
             return math.log(value / low) / math.log(high / low)
-        points = self._grid_points()
-        return (min(round((value - self.low) / self.step), points - 1) + 0.5) / points
+        return (self._nearest_point(value) + 0.5) / self._grid_points()
 
     def from_unit(self, unit: float) -> int:
         """Map a point of [0, 1] to a value."""
@@ -194,6 +214,9 @@ class Int(_Parameter):
     def _grid_points(self) -> int:
         return (self.high - self.low) // self.step + 1
 
+    def _nearest_point(self, value: int) -> int:
+        return min(round((value - self.low) / self.step), self._grid_points() - 1)
+
 
 class Categorical(_Parameter):
     """A parameter that takes one of a list of values without an order."""
@@ -216,7 +239,7 @@ class Categorical(_Parameter):
 
     def check(self, value: object) -> None:
         """Raise `ValueError` with the broken rule if `value` is not one of this parameter's."""
-        if _identity(value) not in {_identity(choice) for choice in self.choices}:
+        if _identity(value) not in [_identity(choice) for choice in self.choices]:
             raise ValueError(
                 f"must be one of {self.choices}, but got {value!r}"
                 + did_you_mean(str(value), [str(choice) for choice in self.choices])
@@ -276,20 +299,21 @@ class Comparison(BaseModel):
         if not isinstance(data, str):
             return data
         match = _COMPARISON.fullmatch(data)
-        if match is None:
+        right: str | float = match[3] if match else ""
+        with contextlib.suppress(ValueError):
+            right = float(right)
+        if match is None or (isinstance(right, float) and not math.isfinite(right)):
             raise ValueError(
                 "a constraint must read `parameter < parameter` or `parameter < number` "
                 f"(or <=, >, >=, ==, !=), but got {data!r}"
             )
-        left, operator, right = match.groups()
-        try:
-            return {"left": left, "operator": operator, "right": float(right)}
-        except ValueError:
-            return {"left": left, "operator": operator, "right": right}
+        return {"left": match[1], "operator": match[2], "right": right}
 
     @model_serializer
     def __str__(self) -> str:
-        right = self.right if isinstance(self.right, str) else f"{self.right:g}"
+        right = self.right
+        if not isinstance(right, str):
+            right = repr(right).removesuffix(".0")
         return f"{self.left} {self.operator} {right}"
 
     def names(self) -> list[str]:
@@ -395,7 +419,8 @@ class SearchSpace(BaseModel):
         """Tell whether parameter `name` is active, given the values of its ancestors."""
         return all(
             parent in configuration
-            and _identity(configuration[parent]) in {_identity(value) for value in values}
+            and _identity(configuration[parent]) in [_identity(value) for value in values]
+            and self.is_active(parent, configuration)
             for parent, values in self.parameters[name].when.items()
         )
 
@@ -474,7 +499,7 @@ class SearchSpace(BaseModel):
                     clipped[name] = value
                 else:
                     clipped[name] = parameter.clip(value)
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 raise ConfigurationError(f"parameter {name!r} {error}") from None
         return clipped
 
@@ -572,8 +597,14 @@ def _check_range(low: float, high: float, log: bool, step: float | None) -> None
         raise ValueError(f"`low > 0` must hold with `log: true`, but got low={low!r}")
     if log and step is not None:
         raise ValueError(f"`step` cannot be set with `log: true`, but got step={step!r}")
-    if step is not None and step > high - low:
+    if step is not None and step > (high - low) * (1 + _GRID_TOLERANCE):
         raise ValueError(f"`step <= high - low` must hold, but got step={step!r}")
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError(f"must be a number, but got {value!r}")
+    return value
 
 
 def _to_unit(parameter: Float | Int | Categorical, value: Any) -> float:

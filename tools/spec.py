@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +24,11 @@ from pydantic import (
     model_validator,
 )
 
+from .errors import LuthierError
 from .space import Comparison, Parameter, SearchSpace, did_you_mean
 
 
-class SpecError(ValueError):
+class SpecError(LuthierError, ValueError):
     """A spec that cannot be run; the message is one sentence with the place, value and way out."""
 
 
@@ -109,6 +110,8 @@ class Metric(_Section):
     def _check(self) -> Metric:
         if self.pattern is not None and self.pattern.count("{value}") != 1:
             raise ValueError(f"`pattern` must contain {{value}} once, but got {self.pattern!r}")
+        if self.pattern is not None and self.pattern.count("{step}") > 1:
+            raise ValueError(f"`pattern` may contain {{step}} once, but got {self.pattern!r}")
         return self
 
 
@@ -200,7 +203,10 @@ class StudySpec(_Section):
             return data
         from .recipes import supervised
 
-        options = supervised.Options.model_validate(objective.get("options", {}))
+        try:
+            options = supervised.Options.model_validate(objective.get("options", {}))
+        except ValidationError as error:
+            raise ValueError(f"objective.options: {describe(error)}") from None
         filled = dict(data)
         if "space" not in data:
             filled["space"] = dict(supervised.space(options).parameters)
@@ -252,8 +258,8 @@ class StudySpec(_Section):
 
     def to_yaml(self, *, resolved: bool = False) -> str:
         """Return the document as YAML; `resolved` writes the defaults out too."""
-        data = self.to_dict() if resolved else _without_nones(self.model_dump_explicit())
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        data = self.to_dict() if resolved else self.model_dump_explicit()
+        return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
     def model_dump_explicit(self) -> dict[str, Any]:
         """Return what differs from the defaults, as JSON-ready data; kinds and types are kept."""
@@ -342,10 +348,12 @@ def load_spec(path: Path) -> StudySpec:
 def describe(error: ValidationError) -> str:
     """Turn pydantic's first error into a sentence: the place, the rule, the value, the way out."""
     first = error.errors(include_url=False)[0]
-    tags = {"script", "callable", "recipe", "float", "int", "categorical"}
-    location = first["loc"]
+    path = [str(part) for part in first["loc"]]
     # pydantic adds the union's tag to the path; a person did not write it there.
-    path = [str(p) for i, p in enumerate(location) if not (i > 0 and p in tags)]
+    if path[:1] == ["objective"]:
+        del path[1:2]
+    elif path[:1] == ["space"]:
+        del path[2:3]
     place = ".".join(path)
     match first["type"]:
         case "extra_forbidden":
@@ -356,6 +364,12 @@ def describe(error: ValidationError) -> str:
         case "value_error":
             message = str(first["ctx"]["error"])
             return f"{place}: {message}" if place else message
+        case "union_tag_invalid":
+            tag = first["ctx"]["tag"]
+            return f"{place}.kind must be one of {first['ctx']['expected_tags']}, but got {tag!r}"
+        case "union_tag_not_found":
+            kinds = "'script', 'callable', 'recipe'"
+            return f"{place}.kind must be one of {kinds}, but it is missing"
         case _:
             return f"{place}: {first['msg']}, but got {first['input']!r}"
 
@@ -366,12 +380,6 @@ def _field_names() -> list[str]:
     for definition in [schema, *schema["$defs"].values()]:
         names += definition.get("properties", {})
     return sorted(set(names))
-
-
-def _without_nones(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _without_nones(value) for key, value in data.items() if value is not None}
-    return data
 
 
 class _Loader(yaml.SafeLoader):
@@ -385,11 +393,18 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that `_Loader` would take for a number."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -397,9 +412,10 @@ def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if key in mapping:
+        if not isinstance(key, Hashable) or key in mapping:
+            problem = "stands twice" if isinstance(key, Hashable) else "is not a name"
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands twice", key_node.start_mark
+                None, None, f"the key {key!r} {problem}", key_node.start_mark
             )
         mapping[key] = loader.construct_object(value_node, deep=True)
     return mapping

@@ -156,15 +156,16 @@ class LocalExecutor:
         os.close(self._fifo)
 
 
-def tail(folder: Path, name: str = "stderr.log") -> str:
-    """Return the last few thousand characters of an attempt's log; untrusted text."""
+def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> str:
+    """Return the last few thousand characters (or lines) of an attempt's log; untrusted text."""
     try:
         with (folder / name).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
+            text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
+    return text if lines is None else "\n".join(text.splitlines()[-lines:])
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -43,5 +43,8 @@ class TrialExecutor(Protocol):
     def wait(self, seconds: float) -> None:
         """Wait until something may have happened."""
 
+    def wake(self) -> None:
+        """End a running `wait`, from another thread or a signal handler."""
+
     def close(self) -> None:
         """Let go of everything; attempts go on."""

@@ -1,0 +1,273 @@
+"""The classical optimiser: which of Optuna's samplers answers when.
+
+Sources: Optuna's GPSampler (Matern-5/2, LogEI; Ament et al., arXiv:2310.20708) and TPESampler
+(multivariate, constant liar; Watanabe, arXiv:2304.11127); the choice among them follows
+measurements on real tables of hyperparameters, where the Gaussian process led on flat spaces of up
+to about twenty parameters and TPE on purely categorical and conditional ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from ..tools.optuna_bridge import rebuild_for_sampling
+from ..tools.records import Decision, TrialRecord
+from ..tools.space import Categorical, Configuration, SearchSpace
+from ..tools.spec import StudySpec
+
+Kind = Literal["auto", "gp", "tpe", "random", "sobol"]
+
+_GP_MOST_PARAMETERS = 20
+_GP_MOST_TRIALS = 250
+_DRAWS = 12
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration to try, and why."""
+
+    configuration: Configuration
+    decision: Decision
+
+
+def start_up_trials(spec: StudySpec) -> int:
+    """Return how many trials are spread over the space before a model is trusted."""
+    if spec.sampler.start_up_trials is not None:
+        return spec.sampler.start_up_trials
+    return min(10, max(4, (spec.budget.trials or 50) // 8))
+
+
+class ClassicalSampler(BaseSampler):
+    """Scrambled Sobol points first, then a Gaussian process or TPE, chosen by the space.
+
+    It can be passed to `optuna.create_study`. What it draws depends only on the seed, the trial's
+    number and the study's history, so a study that is resumed goes on as it would have.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int,
+        start_up: int = 5,
+        kind: Kind = "auto",
+        draw: int = 0,
+        skipped: int = 0,
+    ) -> None:
+        """Set the sampler up.
+
+        Args:
+            space: The search space; Sobol points need to know it ahead.
+            seed: Seed of all that it draws.
+            start_up: Number of Sobol points before a model answers, >= 1.
+            kind: `auto`, or always the same one.
+            draw: Another number gives another draw for the same trial.
+            skipped: Trials that came before but are not in the study.
+        """
+        self._space = space
+        self._seed = seed
+        self._start_up = start_up
+        self._kind = kind
+        self._draw = draw
+        self._skipped = skipped
+        self._inner: dict[int, tuple[str, BaseSampler]] = {}
+
+    def source(self, study: optuna.Study, number: int) -> str:
+        """Return which of its samplers answers for trial `number`."""
+        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if self._kind != "auto":
+            kind: str = self._kind
+        elif self._space.is_conditional or self._is_categorical():
+            kind = "tpe"
+        elif len(self._space.parameters) > _GP_MOST_PARAMETERS or len(finished) > _GP_MOST_TRIALS:
+            kind = "tpe"
+        else:
+            # A hedge: what the Gaussian process misjudges, TPE may not.
+            kind = "tpe" if (number + self._skipped) % 4 == 3 else "gp"
+        if kind in ("gp", "tpe") and len(finished) < self._start_up:
+            return "sobol"
+        return kind
+
+    def _is_categorical(self) -> bool:
+        return all(isinstance(p, Categorical) for p in self._space.parameters.values())
+
+    def _sampler(self, study: optuna.Study, trial: FrozenTrial) -> tuple[str, BaseSampler]:
+        if trial.number not in self._inner:
+            source = self.source(study, trial.number)
+            seed = self._seed_of(trial.number + self._skipped)
+            match source:
+                case "gp":
+                    fallback = TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
+                    sampler: BaseSampler = GPSampler(
+                        seed=seed,
+                        n_startup_trials=0,
+                        independent_sampler=fallback,
+                        warn_independent_sampling=False,
+                    )
+                case "tpe":
+                    sampler = TPESampler(
+                        seed=seed,
+                        n_startup_trials=0,
+                        multivariate=True,
+                        group=self._space.is_conditional,
+                        constant_liar=True,
+                    )
+                case _:
+                    sampler = RandomSampler(seed=seed)
+            self._inner = {trial.number: (source, sampler)}
+        return self._inner[trial.number]
+
+    def _seed_of(self, number: int) -> int:
+        digest = hashlib.sha256(f"{self._seed}/{number}/{self._draw}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return the parameters that are drawn together."""
+        source, sampler = self._sampler(study, trial)
+        if source == "sobol":
+            return self._space.to_optuna()
+        return sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw these parameters together."""
+        source, sampler = self._sampler(study, trial)
+        if source == "sobol":
+            parameters = self._space.parameters.items()
+            index = trial.number + self._skipped
+            point = _sobol_point(len(parameters), self._seed, index, self._draw)
+            return {n: p.from_unit(u) for (n, p), u in zip(parameters, point, strict=True)}
+        return sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw one parameter by itself."""
+        _, sampler = self._sampler(study, trial)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _sobol_point(dimensions: int, seed: int, index: int, draw: int) -> list[float]:
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(dimensions, scramble=True, rng=seed + 7919 * draw)
+    if index > 0:
+        engine.fast_forward(index)
+    return [float(u) for u in engine.random(1)[0]]
+
+
+def propose(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
+    """Choose the next configuration of a study.
+
+    The default configuration comes first, where there is one. A draw that breaks a constraint of
+    the space, or that has been tried already, is drawn again, at last at random.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials so far, by number, running ones included.
+    """
+    begun = time.perf_counter()
+    configuration, source, reason = _choose(spec, trials)
+    ended = sum(trial.is_finished for trial in trials)
+    decision = Decision(
+        source=source,
+        reason=reason,
+        seen_ended=ended,
+        seen_pending=len(trials) - ended,
+        seconds=time.perf_counter() - begun,
+    )
+    return Proposal(configuration, decision)
+
+
+def propose_at_random(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
+    """Choose a configuration at once, without any model."""
+    configuration = _random(spec, [trial.configuration for trial in trials])
+    return Proposal(configuration, Decision(source="random", reason=_reason("random", 0)))
+
+
+def _choose(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configuration, str, str]:
+    space = spec.search_space
+    tried = [trial.configuration for trial in trials]
+    default = space.default()
+    if default is not None and default not in tried:
+        return default, "default", "the defaults, to compare with"
+    study = rebuild_for_sampling(spec, trials)
+    kind: Kind = spec.sampler.kind
+    refused = 0
+    for draw in range(_DRAWS):
+        # A Gaussian process has one best point; after two refusals ask another.
+        asked = "tpe" if draw >= 2 and kind in ("auto", "gp") else kind
+        configuration, source = _draw(spec, study, len(trials), asked, draw)
+        if space.satisfies_constraints(configuration) and configuration not in tried:
+            return configuration, source, _reason(source, refused)
+        refused += 1
+    return _random(spec, tried), "random", f"{_DRAWS} draws broke a constraint or were tried before"
+
+
+def _draw(
+    spec: StudySpec, study: optuna.Study, number: int, kind: Kind, draw: int
+) -> tuple[Configuration, str]:
+    pending = study.ask()
+    sampler = ClassicalSampler(
+        spec.search_space,
+        seed=spec.seed,
+        start_up=start_up_trials(spec),
+        kind=kind,
+        draw=draw,
+        skipped=number - pending.number,
+    )
+    frozen = study.get_trials(deepcopy=False)[pending.number]
+    try:
+        source = sampler.source(study, frozen.number)
+        relative = sampler.infer_relative_search_space(study, frozen)
+        drawn = sampler.sample_relative(study, frozen, relative)
+        configuration: Configuration = {}
+        for name, parameter in spec.search_space.walk(configuration):
+            if name in drawn:
+                configuration[name] = drawn[name]
+            else:
+                distribution = parameter.to_optuna()
+                value = sampler.sample_independent(study, frozen, name, distribution)
+                configuration[name] = value
+    finally:
+        study.tell(pending, state=TrialState.FAIL)
+    return configuration, source
+
+
+def _reason(source: str, refused: int) -> str:
+    reasons = {
+        "sobol": "spread over the space before a model is trusted",
+        "gp": "highest expected improvement under a Gaussian process",
+        "tpe": "likeliest among the good trials (TPE)",
+        "random": "uniformly at random",
+    }
+    again = f", after {refused} draws that cannot be tried" if refused else ""
+    return reasons[source] + again
+
+
+def _random(spec: StudySpec, tried: Sequence[Configuration]) -> Configuration:
+    import numpy as np
+
+    rng = np.random.default_rng([spec.seed, len(tried)])
+    configuration = spec.search_space.sample(rng)
+    for _ in range(100):
+        if configuration not in tried:
+            break
+        configuration = spec.search_space.sample(rng)
+    return configuration

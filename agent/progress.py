@@ -1,0 +1,34 @@
+"""Progress as plain lines, for a log, a notebook or a script."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ..tools.analysis import best_trials
+from ..tools.records import TrialRecord
+from ..tools.spec import StudySpec
+
+
+class PrintProgress:
+    """Prints a line to standard error for every trial that ends."""
+
+    def __init__(self, spec: StudySpec, trials: Sequence[TrialRecord] = ()) -> None:
+        """Begin with the trials that there are already."""
+        self._spec = spec
+        self._ended = list(trials)
+
+    def __call__(self, trial: TrialRecord) -> None:
+        """Print a trial that has ended, with the best one so far."""
+        self._ended.append(trial)
+        line = f"trial {trial.number} {trial.state}"
+        values = [
+            f"{n}={trial.metrics[n]:.6g}" for n in self._spec.objectives if n in trial.metrics
+        ]
+        if values:
+            line += f": {', '.join(values)}"
+        best = best_trials(self._spec, self._ended)
+        if best and len(self._spec.objectives) == 1:
+            (metric,) = self._spec.objectives
+            line += f" (best {best[0].metrics[metric]:.6g}, trial {best[0].number})"
+        print(line, file=sys.stderr, flush=True)

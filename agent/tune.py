@@ -1,0 +1,160 @@
+"""Tuning from Python: one call, one result."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..tools.analysis import best_trials
+from ..tools.ledger import open_ledger
+from ..tools.objective import pickle_callable
+from ..tools.outcomes import Outcome
+from ..tools.records import TrialRecord
+from ..tools.space import Configuration, Parameter
+from ..tools.spec import Budget, SpecError, StudySpec, parse_spec
+from ..tools.study import Study, open_or_create
+from ..tools.workspace import Workspace, find_workspace
+from .progress import PrintProgress
+from .tuner import Ending
+from .worker import run_study
+
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of a study came to."""
+
+    study: Study
+    """The study, to read on."""
+    ending: Ending
+    """How the run ended: `finished`, `stopped` or `halted`, and why."""
+    trials: list[TrialRecord]
+    """All trials by number."""
+    best: TrialRecord | None
+    """The best complete trial; a single run of it, no claim about others. None if there is none."""
+
+    @property
+    def best_configuration(self) -> Configuration | None:
+        """The best trial's configuration."""
+        return None if self.best is None else self.best.configuration
+
+    @property
+    def best_value(self) -> float | None:
+        """The best trial's value of the (first) metric that is optimised."""
+        metric = next(iter(self.study.spec.objectives))
+        return None if self.best is None else self.best.metrics[metric]
+
+    def __str__(self) -> str:
+        complete = sum(trial.state is Outcome.COMPLETE for trial in self.trials)
+        text = f"study {self.study.name!r} {self.ending.state} ({self.ending.reason}): "
+        text += f"{complete} of {len(self.trials)} trials complete"
+        if self.best is not None:
+            text += f", best {self.best_value:.6g} with {self.best.configuration}"
+        return text
+
+
+def tune(
+    train_fn: Callable[[Configuration], Any],
+    *,
+    space: Mapping[str, Parameter],
+    metric: str,
+    direction: Direction,
+    budget: int | str | Mapping[str, Any] | Budget = 50,
+    name: str | None = None,
+    workspace: str | Path | None = None,
+    progress: bool = True,
+    **spec: Any,
+) -> Result:
+    """Tune a function: run it on one configuration a trial, each in a process of its own.
+
+    The function takes a configuration (a dict) and returns the metric (a number), or a dict of
+    metrics, or reports along the way with `luthier.report(step=..., **metrics)`. It may be defined
+    in a notebook or a script; it is then pickled by value.
+
+    Args:
+        train_fn: What to tune.
+        space: Parameter name to `luthier.Float`, `luthier.Int` or `luthier.Categorical`.
+        metric: The metric to optimise.
+        direction: Whether it should be large or small.
+        budget: Number of trials, or a wall time such as "10m", or the spec's budget section.
+        name: The study's name. With a name, calling again with the same arguments resumes the
+            study; without one every call makes a new study.
+        workspace: Folder for all that is written; by default LUTHIER_HOME or `.luthier`.
+        progress: Whether to print a line to standard error for every trial that ends.
+        **spec: Further fields of the `StudySpec`: `constraints`, `limits`, `executor`, `sampler`,
+            `pruner`, `seed`, or more `metrics`.
+
+    Returns:
+        The result, also if the study was stopped early.
+
+    Raises:
+        SpecError: If something about the arguments is wrong; nothing has been started.
+        StudyConflictError: If the name is taken by another spec.
+        LeaseHeldError: If another worker runs the study.
+        WorkerError: If the run had to be left, as when the disk is full.
+    """
+    place = Workspace(Path(workspace).absolute()) if workspace is not None else find_workspace()
+    whole = _make_spec(train_fn, name, space, metric, direction, budget, spec)
+    ledger = open_ledger(place.ledger_path)
+    record = open_or_create(ledger, whole, Path.cwd())
+    study = Study(ledger, place, record.name)
+    show = PrintProgress(whole, study.trials(curves=False)) if progress else None
+    pickled = pickle_callable(train_fn) if _is_local(train_fn) else None
+    ending = run_study(ledger, record, place, pickled=pickled, on_trial=show)
+    trials = study.trials()
+    best = best_trials(whole, trials)
+    return Result(study, ending, trials, best[0] if best else None)
+
+
+def _make_spec(
+    train_fn: Callable[[Configuration], Any],
+    name: str | None,
+    space: Mapping[str, Parameter],
+    metric: str,
+    direction: Direction,
+    budget: int | str | Mapping[str, Any] | Budget,
+    further: dict[str, Any],
+) -> StudySpec:
+    if not callable(train_fn):
+        raise SpecError(f"train_fn must be a function of a configuration, but got {train_fn!r}")
+    caps: Any = budget
+    if isinstance(budget, int):
+        caps = {"trials": budget}
+    elif isinstance(budget, str):
+        caps = {"trials": None, "wall_seconds": budget}
+    metrics = {metric: {"direction": direction}} | further.pop("metrics", {})
+    data = {
+        "name": name or f"{_plain_name(train_fn)}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+        "objective": {"kind": "callable", "reference": _reference(train_fn)},
+        "space": dict(space),
+        "metrics": metrics,
+        "budget": caps,
+        **further,
+    }
+    return parse_spec(data, "luthier.tune")
+
+
+def _reference(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def _plain_name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    return re.sub(r"\W+", "", name, flags=re.ASCII).strip("_") or "study"
+
+
+def _is_local(function: Callable[..., Any]) -> bool:
+    """Tell whether a trial could not import the function, so that it must be pickled by value."""
+    found: Any = sys.modules.get(function.__module__)
+    if found is None or found.__name__ == "__main__" or getattr(found, "__file__", None) is None:
+        return True
+    for part in getattr(function, "__qualname__", "").split("."):
+        found = getattr(found, part, None)
+    return found is not function

@@ -1,0 +1,415 @@
+"""The loop of a study: ask, check, reserve, launch, watch, prune, tell, record.
+
+It alone decides what happens to trials, and writes every step to the ledger before the next, so
+that a worker that dies at any instant leaves a study which another one continues.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ..tools.budget import Meters, expected_trial_seconds, read_meters
+from ..tools.devices import Slot
+from ..tools.executors.launcher import write_atomically
+from ..tools.executors.local import tail
+from ..tools.executors.protocol import Handle, TrialExecutor
+from ..tools.ledger import Ledger
+from ..tools.metrics import Report
+from ..tools.objective import build_request
+from ..tools.optuna_bridge import PruningView
+from ..tools.outcomes import CONFIGURATION_FAULTS, Evidence, Outcome, StopReason, Verdict, classify
+from ..tools.records import StudyState, TrialRecord, Wish
+from ..tools.spec import StudySpec
+from ..tools.study import with_budget
+from ..tools.workspace import Workspace
+from ..tools.writer import Writer
+from .classical import Proposal
+from .proposals import ProposalQueue
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The limits of the loop."""
+
+    most_attempts: int = 3
+    """Attempts at a trial before a failing machine counts against it."""
+    hopeless: int = 5
+    """Trials that fail alike, with none complete, before the study halts."""
+    patience_share: float = 0.02
+    """Share of the median trial time (1 s before the first) that a free slot waits for a fresher
+    proposal."""
+    patience_seconds: float = 5.0
+    """The most that it waits, in seconds; infinite in evals."""
+    free_bytes: int = 64 << 20
+    """Free space on the disk below which no trial is started."""
+    poll_seconds: float = 0.5
+    """How often wishes and limits are looked at when nothing else happens."""
+
+
+OnTrial = Callable[[TrialRecord], None]
+
+
+class Ending(NamedTuple):
+    """The state that a run of a study ends in, and why."""
+
+    state: StudyState
+    reason: str
+
+
+@dataclass
+class Run:
+    """A running attempt as the loop sees it."""
+
+    trial: TrialRecord
+    slot: Slot
+    handle: Handle
+    reserved: float
+    values: dict[str, float] = field(default_factory=dict)
+    """Latest value of each metric."""
+    curves: dict[str, dict[int, float]] = field(default_factory=dict)
+    ended_for: str | None = None
+    """Why the trial must end with this attempt, if the loop has decided so."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was started."""
+        return max(0.0, time.time() - self.trial.attempts[-1].started_at)
+
+
+class Tuner:
+    """Runs one study to its end, its budget's end, or until it is told to stop."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        writer: Writer,
+        executor: TrialExecutor,
+        slots: Sequence[Slot],
+        proposals: ProposalQueue,
+        workspace: Workspace,
+        policy: Policy = Policy(),
+        on_trial: OnTrial | None = None,
+    ) -> None:
+        """Put the parts together; nothing starts before `run`."""
+        self._ledger = ledger
+        self._writer = writer
+        self._executor = executor
+        self._slots = {slot.name: slot for slot in slots}
+        self._free = list(slots)
+        self._proposals = proposals
+        self._workspace = workspace
+        self._policy = policy
+        self._on_trial = on_trial or (lambda _: None)
+        self._name = writer.study.name
+        self._trials: list[TrialRecord] = []
+        self._running: dict[int, Run] = {}
+        self._ending: Ending | None = None
+        self._paused = False
+        self._asked_at: float | None = None
+        self._patience_ends: float | None = None
+        self._interrupts = 0
+        self._failures: list[Verdict] = []
+        self._hopeful = False
+        self._wall_before = writer.study.wall_seconds
+        self._wall_since: float | None = None
+
+    @property
+    def _spec(self) -> StudySpec:
+        return self._writer.study.spec
+
+    def run(self) -> Ending:
+        """Run the study until it ends, and return how."""
+        self._wall_since = time.monotonic()
+        self._recover()
+        self._writer.set_state("running")
+        while True:
+            self._obey()
+            self._collect()
+            self._launch()
+            if self._ending is not None and not self._running:
+                break
+            self._executor.wait(self._seconds_to_wait())
+        self._writer.set_state(*self._ending)
+        return self._ending
+
+    def interrupt(self) -> None:
+        """Stop the study; a second time kills its trials without grace. For signal handlers."""
+        self._interrupts += 1
+        self._executor.wake()
+
+    def wall_seconds(self) -> float:
+        """Return how long the study has run in all, pauses left out."""
+        since = self._wall_since
+        return self._wall_before + (time.monotonic() - since if since is not None else 0.0)
+
+    def _recover(self) -> None:
+        """Take over what another worker left: its trials go on, or are told how they ended."""
+        self._trials = self._ledger.trials(self._writer.study, curves=True)
+        self._hopeful = any(trial.state is Outcome.COMPLETE for trial in self._trials)
+        self._view = PruningView(self._spec, self._trials)
+        for wish in self._writer.wishes():
+            if wish.kind != "resume":  # it was meant for a worker that is gone
+                self._writer.handled(wish)
+        for trial in self._trials:
+            if trial.state != "running":
+                continue
+            attempt = trial.attempts[-1]
+            folder = self._workspace.attempt_folder(self._name, trial.number, attempt.number)
+            folder.mkdir(parents=True, exist_ok=True)
+            slot = self._slots.get(attempt.slot, Slot(attempt.slot, {}))
+            if slot in self._free:
+                self._free.remove(slot)
+            handle = self._executor.adopt(folder)
+            self._running[trial.number] = Run(trial, slot, handle, reserved=0.0)
+            self._writer.note("adopted", trial.number, attempt=attempt.number)
+        self._prepare()
+
+    def _obey(self) -> None:
+        for wish in self._writer.wishes():
+            self._grant(wish)
+            self._writer.handled(wish)
+        if self._interrupts:
+            self._stop("interrupted", at_once=self._interrupts > 1)
+        overrun = self._meters().overrun()
+        if overrun is not None:
+            for run in self._running.values():
+                self._end_trial(run, overrun)
+
+    def _grant(self, wish: Wish) -> None:
+        match wish.kind:
+            case "pause":
+                self._pause(f"paused by {wish.author}")
+            case "resume":
+                if "budget" in wish.data:
+                    self._writer.change_budget(with_budget(self._spec, wish.data["budget"]))
+                if self._paused:
+                    self._paused = False
+                    self._wall_since = time.monotonic()
+                    self._writer.set_state("running")
+            case "stop":
+                self._stop(f"stopped by {wish.author}", at_once=bool(wish.data.get("at_once")))
+            case "stop_trial":
+                run = self._running.get(int(wish.data["trial"]))
+                if run is not None:
+                    self._end_trial(run, f"stopped by {wish.author}")
+
+    def _pause(self, reason: str) -> None:
+        if not self._paused:
+            self._wall_before, self._wall_since = self.wall_seconds(), None
+            self._paused = True
+            self._writer.set_state("paused", reason)
+
+    def _stop(self, reason: str, *, at_once: bool = False) -> None:
+        """End the run; trials that have to be broken off wait for the next one."""
+        if self._ending is None:
+            self._ending = Ending("stopped", reason)
+        self._break_off(at_once=at_once)
+
+    def _halt(self, reason: str) -> None:
+        self._ending = Ending("halted", reason)
+        self._break_off()
+
+    def _break_off(self, *, at_once: bool = False) -> None:
+        for run in self._running.values():
+            self._executor.stop(run.handle, StopReason.STOP, at_once=at_once)
+
+    def _end_trial(self, run: Run, reason: str) -> None:
+        if run.ended_for is None:
+            run.ended_for = reason
+            self._executor.stop(run.handle, StopReason.STOP)
+
+    def _collect(self) -> None:
+        ended = 0
+        for run in list(self._running.values()):
+            evidence = self._executor.ended(run.handle)  # before its last reports are read
+            self._observe(run)
+            if evidence is not None:
+                self._settle(run, evidence)
+                ended += 1
+        if ended:
+            self._prepare()
+
+    def _observe(self, run: Run) -> None:
+        while reports := self._executor.reports(run.handle):
+            self._writer.record_reports(run.trial.attempts[-1].id, reports)
+            for report in reports:
+                self._note(run, report)
+
+    def _note(self, run: Run, report: Report) -> None:
+        """Take in one report, and stop the trial if it diverged or is not worth going on."""
+        run.values.update(report.metrics)
+        if report.step is None:
+            return
+        for name, value in report.metrics.items():
+            run.curves.setdefault(name, {}).setdefault(report.step, value)
+        objectives = self._spec.objectives
+        values = [report.metrics[name] for name in objectives if name in report.metrics]
+        if any(not math.isfinite(value) for value in values):
+            self._executor.stop(run.handle, StopReason.DIVERGED)
+        elif values and len(objectives) == 1:
+            if self._view.should_prune(run.trial.number, report.step, values[0]):
+                self._executor.stop(run.handle, StopReason.PRUNE)
+
+    def _settle(self, run: Run, evidence: Evidence) -> None:
+        """Record an attempt's end, free its slot, and learn whether it makes sense to go on."""
+        verdict = classify(evidence, run.values, self._spec.objectives)
+        if verdict.outcome is Outcome.KILLED and run.ended_for is not None:
+            verdict = Verdict(Outcome.KILLED, run.ended_for)
+        broken_off = (
+            verdict.outcome is Outcome.KILLED
+            and run.ended_for is None
+            and evidence.stop_reason is StopReason.STOP
+        )
+        lost = verdict.outcome is Outcome.INFRASTRUCTURE
+        again = broken_off or (lost and self._may_retry(run.trial))
+        trial = self._writer.finish_attempt(
+            run.trial,
+            verdict,
+            metrics=run.values,
+            seconds=evidence.seconds or run.elapsed,
+            peak_bytes=evidence.peak_bytes,
+            error_tail=evidence.error_tail,
+            again=again,
+        )
+        self._trials[trial.number] = trial = replace(trial, curves=run.curves)
+        del self._running[trial.number]
+        if run.slot.name in self._slots:
+            self._free.append(run.slot)
+        if not again:
+            self._view.finish(trial)
+            self._on_trial(trial)
+            self._judge(run, verdict, evidence)
+
+    def _may_retry(self, trial: TrialRecord) -> bool:
+        lost = [a for a in trial.attempts if a.outcome is Outcome.INFRASTRUCTURE]
+        return len(lost) + 1 < self._policy.most_attempts
+
+    def _judge(self, run: Run, verdict: Verdict, evidence: Evidence) -> None:
+        """Halt a study whose trials cannot succeed, before it spends its budget on them."""
+        if verdict.outcome in (Outcome.COMPLETE, Outcome.PRUNED):
+            self._hopeful = True
+        if self._hopeful or self._ending is not None:
+            return
+        if verdict.outcome in CONFIGURATION_FAULTS:
+            self._failures.append(verdict)
+        missing = [name for name in self._spec.objectives if name not in run.values]
+        if missing and verdict.outcome is Outcome.CRASHED and evidence.exit_code == 0:
+            output = tail(run.handle.folder, "stdout.log", lines=10)
+            self._halt(
+                f"trial {run.trial.number} ended without reporting {', '.join(missing)}; call "
+                "luthier.report, or give the metric a `pattern`; the last lines of its output "
+                f"were: {output or '(none)'}"
+            )
+        elif len(self._failures) >= self._policy.hopeless:
+            if len({failure.outcome for failure in self._failures}) == 1:
+                self._halt(
+                    f"the first {len(self._failures)} trials all ended as {verdict.outcome} "
+                    f"({verdict.reason}); see `luthier show {self._name} {run.trial.number}`"
+                )
+
+    def _launch(self) -> None:
+        while self._free and not self._paused and self._ending is None:
+            waiting = next((trial for trial in self._trials if trial.state == "waiting"), None)
+            expected = expected_trial_seconds(self._trials)
+            refusal = self._meters().refusal(expected, new_trial=waiting is None)
+            if refusal is not None:
+                if not self._running:
+                    self._finish(refusal)
+                return
+            if not self._has_space():
+                return
+            if waiting is not None:
+                slot = self._free.pop(0)
+                trial = self._writer.add_attempt(waiting, slot.name, expected or 0.0)
+                self._trials[trial.number] = trial
+            else:
+                proposal = self._take_proposal(expected)
+                if proposal is None:
+                    return
+                slot = self._free.pop(0)
+                trial = self._writer.add_trial(
+                    len(self._trials),
+                    proposal.configuration,
+                    proposal.decision,
+                    slot.name,
+                    expected or 0.0,
+                )
+                self._trials.append(trial)
+                self._view.add(trial)
+            self._start(trial, slot, expected or 0.0)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        if self._ending is None and self._meters().trials.left >= 1:
+            self._proposals.prepare(self._trials)
+
+    def _take_proposal(self, expected: float | None) -> Proposal | None:
+        """Return a proposal if there is one, or if waiting for a better one took too long."""
+        now = time.monotonic()
+        self._asked_at = self._asked_at or now
+        share = self._policy.patience_share * (expected or 1.0)
+        patience = min(self._policy.patience_seconds, share)
+        proposal = self._proposals.take(now - self._asked_at, patience)
+        if proposal is not None:
+            self._asked_at = self._patience_ends = None
+        else:
+            self._patience_ends = self._asked_at + patience
+        return proposal
+
+    def _start(self, trial: TrialRecord, slot: Slot, reserved: float) -> None:
+        number = trial.attempts[-1].number
+        folder = self._workspace.attempt_folder(self._name, trial.number, number)
+        folder.mkdir(parents=True)
+        write_atomically(folder / "config.json", trial.configuration)
+        request = build_request(
+            self._spec,
+            study_folder=self._workspace.study_folder(self._name),
+            attempt_folder=folder,
+            working_directory=self._writer.study.working_directory,
+            configuration=trial.configuration,
+            trial=trial.number,
+            attempt=number,
+            slot_environment=slot.environment,
+            limit_seconds=self._spec.budget.trial_seconds,
+        )
+        handle = self._executor.submit(request)
+        self._running[trial.number] = Run(trial, slot, handle, reserved)
+
+    def _has_space(self) -> bool:
+        free = shutil.disk_usage(self._workspace.folder).free
+        if free < self._policy.free_bytes:
+            self._pause(
+                f"only {free >> 20} MiB are free on the disk of {str(self._workspace.folder)!r}; "
+                f"free some, then `luthier resume {self._name}`"
+            )
+            return False
+        return True
+
+    def _finish(self, reason: str) -> None:
+        """End the study; what still waits for another attempt will not get one."""
+        for trial in self._trials:
+            if trial.state == "waiting":
+                ended = self._writer.end_waiting(trial, Verdict(Outcome.KILLED, reason))
+                self._trials[trial.number] = ended
+        self._ending = Ending("finished", reason)
+
+    def _meters(self) -> Meters:
+        spent, _ = self._ledger.spending(self._writer.study, "device_seconds")
+        runs = self._running.values()
+        return read_meters(
+            self._spec,
+            trials=sum(not trial.imported for trial in self._trials),
+            wall_seconds=self.wall_seconds(),
+            device_spent=spent + sum(run.elapsed for run in runs),
+            device_reserved=sum(max(0.0, run.reserved - run.elapsed) for run in runs),
+        )
+
+    def _seconds_to_wait(self) -> float:
+        poll = self._policy.poll_seconds
+        left = (self._patience_ends or 0.0) - time.monotonic()
+        return min(poll, left) if left > 0.0 else poll

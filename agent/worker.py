@@ -1,0 +1,236 @@
+"""The process that runs one study: its lease, its heartbeat, its mirror, its signals.
+
+python -m luthier.agent.worker NAME     runs a stored study, detached from any front end
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ..tools.database import DiskFullError, LedgerError
+from ..tools.devices import Slot, plan_slots
+from ..tools.errors import LuthierError
+from ..tools.executors.local import LocalExecutor, tail
+from ..tools.ledger import Ledger, open_ledger
+from ..tools.objective import check_objective, preloads
+from ..tools.optuna_bridge import Mirror
+from ..tools.records import StudyRecord
+from ..tools.spec import StudySpec
+from ..tools.workspace import Workspace, find_workspace
+from ..tools.writer import LEASE_SECONDS, LeaseLostError, Writer
+from .classical import propose, propose_at_random
+from .proposals import ProposalQueue
+from .tuner import Ending, OnTrial, Tuner
+
+_MIRROR_SECONDS = 2.0
+
+
+class WorkerError(LuthierError, RuntimeError):
+    """The worker had to leave its study; running trials go on and the next worker adopts them."""
+
+
+def check_study(spec: StudySpec, working_directory: Path) -> list[Slot]:
+    """Check that a study can be run here, and return the slots that it gets.
+
+    Raises:
+        SpecError: If its objective cannot be run.
+        DeviceError: If the devices that it asks for are not there.
+    """
+    check_objective(spec, working_directory)
+    return plan_slots(spec.executor)
+
+
+def run_study(
+    ledger: Ledger,
+    study: StudyRecord,
+    workspace: Workspace,
+    *,
+    pickled: bytes | None = None,
+    on_trial: OnTrial | None = None,
+) -> Ending:
+    """Run a study in this process until it ends, and return how.
+
+    A first Ctrl-C or SIGTERM stops it and lets its trials save their state; a second one kills
+    them.
+
+    Args:
+        ledger: The workspace's ledger.
+        study: A study of it.
+        workspace: Where files go.
+        pickled: The objective, pickled by value, if it cannot be imported.
+        on_trial: Called with every trial that ends.
+
+    Raises:
+        SpecError: If its objective cannot be run.
+        DeviceError: If the devices that it asks for are not there.
+        LeaseHeldError: If another worker runs it.
+        WorkerError: If the disk is full or the lease went to another worker.
+    """
+    slots = check_study(study.spec, study.working_directory)
+    writer = ledger.acquire(study)
+    folder = workspace.study_folder(study.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if pickled is not None:
+            (folder / "objective.pkl").write_bytes(pickled)
+        return _run(ledger, writer, workspace, slots, on_trial)
+    except LeaseLostError as error:
+        raise WorkerError(str(error)) from None
+    except (DiskFullError, OSError) as error:
+        if not isinstance(error, DiskFullError) and error.errno != errno.ENOSPC:
+            raise
+        raise WorkerError(
+            f"there is no space left on the disk of {str(workspace.folder)!r}; running trials go "
+            f"on and nothing is lost: free some, then `luthier resume {study.name}`"
+        ) from None
+
+
+def _run(
+    ledger: Ledger,
+    writer: Writer,
+    workspace: Workspace,
+    slots: list[Slot],
+    on_trial: OnTrial | None,
+) -> Ending:
+    study = writer.study
+    environment = {k: v for k, v in slots[0].environment.items() if k.endswith("_NUM_THREADS")}
+    folder = workspace.study_folder(study.name)
+    executor = LocalExecutor(folder, preloads(study.spec), environment)
+    proposals = ProposalQueue(
+        lambda trials: propose(writer.study.spec, trials),
+        lambda trials: propose_at_random(writer.study.spec, trials),
+        executor.wake,
+    )
+    tuner = Tuner(ledger, writer, executor, slots, proposals, workspace, on_trial=on_trial)
+    with (
+        contextlib.closing(executor),
+        contextlib.closing(proposals),
+        _signals(tuner),
+        _background("heartbeat", LEASE_SECONDS / 3, partial(_beat, writer, tuner)),
+        _background("mirror", _MIRROR_SECONDS, _Mirroring(ledger, study, workspace)),
+    ):
+        ending = tuner.run()
+    writer.release(tuner.wall_seconds())
+    return ending
+
+
+def _beat(writer: Writer, tuner: Tuner) -> None:
+    # A lease that is lost shows in the loop's own next write.
+    with contextlib.suppress(LedgerError):
+        writer.heartbeat(tuner.wall_seconds())
+
+
+class _Mirroring:
+    """Keeps the mirror up to date; it is a copy, so its failures cost the study nothing."""
+
+    def __init__(self, ledger: Ledger, study: StudyRecord, workspace: Workspace) -> None:
+        self._ledger = ledger
+        self._study = study
+        self._path = workspace.mirror_path
+        self._log = workspace.study_folder(study.name) / "worker.log"
+        self._mirror: Mirror | None = None
+        self._seen = -1
+
+    def __call__(self) -> None:
+        try:
+            version = self._ledger.version(self._study)
+            if version == self._seen:
+                return
+            if self._mirror is None:
+                self._mirror = Mirror(self._path, self._study.spec)
+            self._mirror.sync(self._ledger.trials(self._study, curves=True))
+            self._seen = version
+        except Exception as error:  # whatever Optuna's storage raises
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+                log.write(f"{time.ctime()} the Optuna mirror was not updated: {error}\n")
+
+
+@contextlib.contextmanager
+def _background(name: str, period: float, work: partial[None] | _Mirroring) -> Iterator[None]:
+    """Call `work` every `period` seconds in a thread of its own, and once more at the end."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(period):
+            work()
+        work()
+
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def _signals(tuner: Tuner) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop the study, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda *_: tuner.interrupt())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def start_detached(ledger: Ledger, study: StudyRecord, workspace: Workspace) -> None:
+    """Start a worker for a study in a process of its own, and wait until it holds the lease.
+
+    Raises:
+        WorkerError: If it ended at once; with what it said.
+    """
+    folder = workspace.study_folder(study.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "luthier.agent.worker", study.name],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=study.working_directory,
+            env={**os.environ, "LUTHIER_HOME": str(workspace.folder)},
+            start_new_session=True,
+        )
+    while process.poll() is None:
+        owner = ledger.owner(study)
+        if owner is not None and owner.pid == process.pid:
+            process.returncode = 0  # it outlives this process; nobody waits for it
+            return
+        time.sleep(0.05)
+    if process.returncode != 0:
+        raise WorkerError(tail(folder, "worker.log", lines=1))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the study that the first argument names."""
+    name = arguments[0]
+    workspace = find_workspace()
+    try:
+        ledger = open_ledger(workspace.ledger_path)
+        print(run_study(ledger, ledger.study(name), workspace).reason)
+    except LuthierError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""`python -m luthier.app` is the command line."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""Checks what this machine has."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from ..tools.errors import LuthierError
+from ..tools.workspace import find_workspace
+
+_PACKAGES = ("torch", "optuna", "openai", "langchain", "gradio", "pydantic", "sqlalchemy")
+_LITTLE_SPACE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    text: str
+
+
+def check() -> list[Finding]:
+    """Look at Python, the packages, the devices, the workspace and the disk; change nothing."""
+    checks: dict[str, Callable[[], str]] = {
+        "python": _python,
+        "packages": _packages,
+        "devices": _devices,
+        "workspace": _workspace,
+        "disk": _disk,
+    }
+    findings = []
+    for what, look in checks.items():
+        try:
+            findings.append(Finding(what, True, look()))
+        except (LuthierError, OSError) as error:
+            findings.append(Finding(what, False, str(error)))
+    return findings
+
+
+def _python() -> str:
+    return f"{platform.python_version()} ({sys.executable}) on {platform.platform()}"
+
+
+def _packages() -> str:
+    found = []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            raise LuthierError(f"{name} is not installed; run `pip install luthier`") from None
+    return ", ".join(found)
+
+
+def _devices() -> str:
+    from ..tools.devices import cuda_devices, plan_slots
+    from ..tools.spec import Executor
+
+    cuda = cuda_devices()
+    cores = len(os.sched_getaffinity(0))
+    slots = len(plan_slots(Executor()))
+    gpus = f"CUDA devices {', '.join(cuda)}" if cuda else "no CUDA device"
+    return f"{gpus}, {cores} CPU cores; {slots} trials at a time by default"
+
+
+def _workspace() -> str:
+    from ..tools.ledger import open_ledger
+
+    workspace = find_workspace()
+    if not workspace.ledger_path.exists():
+        parent = workspace.folder if workspace.folder.exists() else workspace.folder.parent
+        if not os.access(parent, os.W_OK):
+            raise LuthierError(f"{parent} cannot be written; set LUTHIER_HOME to another folder")
+        return f"{workspace.folder}, empty so far"
+    studies = open_ledger(workspace.ledger_path).studies()
+    return f"{workspace.folder}, {len(studies)} studies"
+
+
+def _disk() -> str:
+    folder = find_workspace().folder
+    free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+    if free < _LITTLE_SPACE:
+        raise LuthierError(f"only {free >> 20} MiB are free; logs and weights need room")
+    return f"{free >> 30} GiB free"
