@@ -20,6 +20,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from ..tools.optuna_bridge import rebuild_for_sampling
+from ..tools.quiet import quiet
 from ..tools.records import Decision, TrialRecord
 from ..tools.space import Categorical, Configuration, SearchSpace
 from ..tools.spec import StudySpec
@@ -207,6 +208,14 @@ def _choose(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configurati
     default = space.default()
     if default is not None and default not in tried:
         return default, "default", "the defaults, to compare with"
+    with quiet():
+        return _draw_new(spec, trials, tried)
+
+
+def _draw_new(
+    spec: StudySpec, trials: Sequence[TrialRecord], tried: Sequence[Configuration]
+) -> tuple[Configuration, str, str]:
+    space = spec.search_space
     study = rebuild_for_sampling(spec, trials)
     kind: Kind = spec.sampler.kind
     refused = 0

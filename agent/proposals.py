@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -15,34 +17,49 @@ _ASK_SECONDS = 20.0
 
 
 class ProposalQueue:
-    """One proposal, made by a thread of its own from the newest history it was given."""
+    """A few proposals ahead, made one after the other by a thread of its own.
+
+    All in the queue come from one version of the history, and each has seen those before it as
+    pending trials, so that none is proposed twice. A new history replaces them, as soon as its
+    first proposal is ready.
+    """
 
     def __init__(
-        self, propose: Propose, fallback: Propose, on_ready: Callable[[], None] = lambda: None
+        self,
+        propose: Propose,
+        fallback: Propose,
+        *,
+        depth: int = 1,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Start the thread.
 
         Args:
             propose: Makes a proposal; may take seconds.
             fallback: Answers at once when `propose` takes too long or fails.
+            depth: How many proposals to keep ready, >= 1; as many as slots may become free at once.
             on_ready: Called, in the queue's thread, when there is something to take.
         """
         self._propose = propose
         self._fallback = fallback
+        self._depth = depth
         self._on_ready = on_ready
         self._changed = threading.Condition()
-        self._history: Sequence[TrialRecord] = ()
+        self._history: list[TrialRecord] = []
+        """The newest history, with what has been taken since as pending trials."""
         self._newest = 0
-        self._begun = 0
-        self._taken = 0
-        self._ready: tuple[int, Proposal] | None = None
+        self._out_of_turn = 0
+        """How many were taken that did not come from the newest history."""
+        self._ready: deque[Proposal] = deque()
+        self._version = 0
+        """The version of the history that the ready ones come from."""
         self._error: Exception | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="proposals", daemon=True)
         self._thread.start()
 
     def prepare(self, trials: Sequence[TrialRecord]) -> None:
-        """Ask for a proposal that has seen this history."""
+        """Ask for proposals that have seen this history; to be called with every new result."""
         with self._changed:
             self._newest += 1
             self._history = list(trials)
@@ -51,53 +68,70 @@ class ProposalQueue:
     def take(self, waited: float, patience: float) -> Proposal | None:
         """Return a proposal that has not been taken yet, None to go on waiting.
 
-        One that has seen the newest history is returned at once; an older one only after
-        `patience`. Where there is none at all, the fallback answers, after a longer wait or when
-        the sampler has failed. `prepare` must follow before the next one can be taken.
+        One that has seen the newest history is returned at once. An older one is returned after
+        `patience`, or at once if making it took longer than that, so that waiting is in vain. Where
+        there is none at all, the fallback answers, after a longer wait or when the sampler failed.
 
         Args:
             waited: Seconds that have been waited so far.
             patience: Seconds to wait for a fresher proposal.
         """
         with self._changed:
-            fresh = self._ready is not None and self._ready[0] == self._newest
-            stale = self._ready is not None and waited >= patience
+            fresh = bool(self._ready) and self._version == self._newest
+            stale = bool(self._ready) and (
+                waited >= patience or self._ready[0].decision.seconds > patience
+            )
             failed = self._error is not None or waited >= max(patience, _ASK_SECONDS)
             if not (fresh or stale or failed):
                 return None
-            ready, error, trials = self._ready, self._error, self._history
-            self._ready = self._error = None
-            self._taken = self._newest
-        if ready is not None:
-            _, proposal = ready
-            decision = replace(proposal.decision, deadline_missed=not fresh)
-            return replace(proposal, decision=decision)
-        why = f"failed: {error}" if error is not None else f"took over {_ASK_SECONDS:.0f} s"
-        proposal = self._fallback(trials)
-        reason = f"{proposal.decision.reason}; the sampler {why}"
-        decision = replace(proposal.decision, reason=reason, deadline_missed=True)
+            if fresh or stale:
+                proposal = self._ready.popleft()
+                decision = replace(proposal.decision, deadline_missed=not fresh)
+            else:
+                proposal = self._fallback(self._history)
+                error, self._error = self._error, None
+                why = f"failed: {error}" if error else f"took over {_ASK_SECONDS:.0f} s"
+                reason = f"{proposal.decision.reason}; the sampler {why}"
+                decision = replace(proposal.decision, reason=reason, deadline_missed=True)
+            self._history.append(_pending(proposal, len(self._history)))
+            if not fresh:  # what the thread makes just now has not seen this one
+                self._newest += 1
+                self._out_of_turn += 1
+            self._changed.notify_all()
         return replace(proposal, decision=decision)
 
     def _work(self) -> None:
         _use_one_thread()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._newest > self._begun)
+                self._changed.wait_for(lambda: self._closed or self._is_short())
                 if self._closed:
                     return
-                self._begun = version = self._newest
-                trials = self._history
-            ready: tuple[int, Proposal] | None = None
+                version, out_of_turn = self._newest, self._out_of_turn
+                known = list(self._history)
+                if self._version == version:
+                    known += [_pending(p, len(known) + i) for i, p in enumerate(self._ready)]
+            proposal: Proposal | None = None
             error: Exception | None = None
             try:
-                ready = (version, self._propose(trials))
+                proposal = self._propose(known)
             except Exception as failure:  # recorded in the decision of whoever answers instead
                 error = failure
             with self._changed:
-                # One that has not seen the trial last taken could be that trial again.
-                if version > self._taken:
-                    self._ready, self._error = ready, error
+                if out_of_turn != self._out_of_turn:
+                    continue  # it could be the very one that was taken meanwhile
+                if proposal is not None:
+                    if self._version != version:
+                        self._ready.clear()
+                        self._version = version
+                    self._ready.append(proposal)
+                self._error = error
             self._on_ready()
+
+    def _is_short(self) -> bool:
+        if self._newest == 0 or self._error is not None:
+            return False
+        return self._version != self._newest or len(self._ready) < self._depth
 
     def close(self) -> None:
         """End the thread; a proposal that is being made is waited for."""
@@ -106,6 +140,22 @@ class ProposalQueue:
             self._changed.notify_all()
         # An interpreter that exits while torch computes in another thread is aborted.
         self._thread.join()
+
+
+def _pending(proposal: Proposal, number: int) -> TrialRecord:
+    """Return a proposal as the running trial that it is going to be."""
+    return TrialRecord(
+        id=-1,
+        number=number,
+        state="running",
+        reason="",
+        configuration=proposal.configuration,
+        metrics={},
+        source=proposal.decision.source,
+        created_at=time.time(),
+        finished_at=None,
+        curves={},
+    )
 
 
 def _use_one_thread() -> None:

@@ -9,20 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..tools.analysis import best_trials
-from ..tools.ledger import open_ledger
-from ..tools.objective import pickle_callable
-from ..tools.outcomes import Outcome
-from ..tools.records import TrialRecord
-from ..tools.space import Configuration, Parameter
-from ..tools.spec import Budget, SpecError, StudySpec, parse_spec
-from ..tools.study import Study, open_or_create
-from ..tools.workspace import Workspace, find_workspace
-from .progress import PrintProgress
-from .tuner import Ending
-from .worker import run_study
+if TYPE_CHECKING:
+    from ..tools.records import TrialRecord
+    from ..tools.space import Configuration, Parameter
+    from ..tools.spec import Budget, StudySpec
+    from ..tools.study import Study
+    from .tuner import Ending
 
 Direction = Literal["maximize", "minimize"]
 
@@ -52,7 +46,7 @@ class Result:
         return None if self.best is None else self.best.metrics[metric]
 
     def __str__(self) -> str:
-        complete = sum(trial.state is Outcome.COMPLETE for trial in self.trials)
+        complete = sum(trial.state == "complete" for trial in self.trials)
         text = f"study {self.study.name!r} {self.ending.state} ({self.ending.reason}): "
         text += f"{complete} of {len(self.trials)} trials complete"
         if self.best is not None:
@@ -100,6 +94,15 @@ def tune(
         LeaseHeldError: If another worker runs the study.
         WorkerError: If the run had to be left, as when the disk is full.
     """
+    # Imported here, so that `luthier.tune` is cheap to name.
+    from ..tools.analysis import best_trials
+    from ..tools.ledger import open_ledger
+    from ..tools.objective import pickle_callable
+    from ..tools.study import Study, open_or_create
+    from ..tools.workspace import Workspace, find_workspace
+    from .progress import PrintProgress
+    from .worker import run_study
+
     place = Workspace(Path(workspace).absolute()) if workspace is not None else find_workspace()
     whole = _make_spec(train_fn, name, space, metric, direction, budget, spec)
     ledger = open_ledger(place.ledger_path)
@@ -122,6 +125,8 @@ def _make_spec(
     budget: int | str | Mapping[str, Any] | Budget,
     further: dict[str, Any],
 ) -> StudySpec:
+    from ..tools.spec import SpecError, parse_spec
+
     if not callable(train_fn):
         raise SpecError(f"train_fn must be a function of a configuration, but got {train_fn!r}")
     caps: Any = budget

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from ..tools.budget import Meters, expected_trial_seconds, read_meters
 from ..tools.devices import Slot
-from ..tools.executors.launcher import write_atomically
 from ..tools.executors.local import tail
 from ..tools.executors.protocol import Handle, TrialExecutor
 from ..tools.ledger import Ledger
@@ -23,7 +22,7 @@ from ..tools.metrics import Report
 from ..tools.objective import build_request
 from ..tools.optuna_bridge import PruningView
 from ..tools.outcomes import CONFIGURATION_FAULTS, Evidence, Outcome, StopReason, Verdict, classify
-from ..tools.records import StudyState, TrialRecord, Wish
+from ..tools.records import StudyState, TrialRecord, Wish, to_json
 from ..tools.spec import StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
@@ -342,7 +341,6 @@ class Tuner:
                 self._trials.append(trial)
                 self._view.add(trial)
             self._start(trial, slot, expected or 0.0)
-            self._prepare()
 
     def _prepare(self) -> None:
         if self._ending is None and self._meters().trials.left >= 1:
@@ -365,7 +363,7 @@ class Tuner:
         number = trial.attempts[-1].number
         folder = self._workspace.attempt_folder(self._name, trial.number, number)
         folder.mkdir(parents=True)
-        write_atomically(folder / "config.json", trial.configuration)
+        (folder / "config.json").write_text(to_json(trial.configuration), encoding="utf-8")
         request = build_request(
             self._spec,
             study_folder=self._workspace.study_folder(self._name),

@@ -109,7 +109,8 @@ def _run(
     proposals = ProposalQueue(
         lambda trials: propose(writer.study.spec, trials),
         lambda trials: propose_at_random(writer.study.spec, trials),
-        executor.wake,
+        depth=len(slots),
+        on_ready=executor.wake,
     )
     tuner = Tuner(ledger, writer, executor, slots, proposals, workspace, on_trial=on_trial)
     with (

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from ..tools.budget import Meters
 from ..tools.outcomes import Outcome
-from ..tools.records import Decision, TrialRecord
-from ..tools.space import Configuration
-from ..tools.spec import StudySpec
+
+if TYPE_CHECKING:
+    from ..tools.budget import Meters
+    from ..tools.records import Decision, TrialRecord
+    from ..tools.space import Configuration
+    from ..tools.spec import StudySpec
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _STYLES = {

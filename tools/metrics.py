@@ -14,6 +14,8 @@ from pathlib import Path
 MAX_LINE = 10_000
 """Characters of a line that are looked at."""
 _MAX_READ = 1 << 20
+_STEP_DIGITS = 15
+_STEPS = 10**_STEP_DIGITS  # more than any training has, and exact as a float and in SQL
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
 
 
@@ -74,8 +76,10 @@ class OutputReader:
             if match is not None:
                 self._counts[name] = self._counts.get(name, 0) + 1
                 step = match.groupdict().get("step")
-                where = int(step) if step is not None else self._counts[name]
-                reports.append(Report(where, {name: float(match["value"])}))
+                if step is None:
+                    reports.append(Report(self._counts[name], {name: float(match["value"])}))
+                elif len(step) <= _STEP_DIGITS:
+                    reports.append(Report(int(step), {name: float(match["value"])}))
         if line.lstrip().startswith("{"):
             reports += self._read_json(line)
         self.found = self.found or bool(reports)
@@ -93,7 +97,7 @@ class OutputReader:
         if not found:
             return []
         step = _number(data.get("step", data.get("epoch")))
-        return [Report(int(step) if step is not None and 0 <= step < 2**53 else None, found)]
+        return [Report(int(step) if step is not None and 0 <= step < _STEPS else None, found)]
 
 
 def parse_report(line: bytes) -> Report | None:
@@ -105,7 +109,7 @@ def parse_report(line: bytes) -> Report | None:
     if not isinstance(data, dict) or not isinstance(data.get("metrics"), dict):
         return None
     step = data.get("step")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
+    if step is not None and (type(step) is not int or not 0 <= step < _STEPS):
         return None
     metrics = {str(name)[:200]: _number(value) for name, value in data["metrics"].items()}
     found = {name: value for name, value in metrics.items() if value is not None}

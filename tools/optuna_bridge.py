@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from .outcomes import CONFIGURATION_FAULTS, Outcome
+from .quiet import quiet
 from .records import TrialRecord
 from .space import Configuration, SearchSpace
 from .spec import StudySpec
@@ -80,7 +79,7 @@ def violations(trial: TrialRecord, spec: StudySpec) -> dict[str, float]:
 
 def rebuild(spec: StudySpec, trials: Iterable[TrialRecord]) -> optuna.Study:
     """Return an in-memory Optuna study of these trials, running ones included."""
-    with _quiet():
+    with quiet():
         study = optuna.create_study(
             study_name=spec.name,
             directions=list(spec.objectives.values()),
@@ -99,7 +98,7 @@ def rebuild_for_sampling(spec: StudySpec, trials: Sequence[TrialRecord]) -> optu
     value, and a failed one as complete with the worst value seen and a broken constraint `failed`.
     Trials that were killed, or failed for no fault of their configuration, are left out.
     """
-    with _quiet():
+    with quiet():
         study = optuna.create_study(directions=list(spec.objectives.values()))
         frozen = _lessons(spec, trials)
         study.add_trials(frozen)
@@ -150,7 +149,7 @@ class PruningView:
 
     def add(self, trial: TrialRecord) -> None:
         """Add a new trial."""
-        with _quiet():
+        with quiet():
             self._study.add_trial(freeze(trial, self._spec))
 
     def should_prune(self, number: int, step: int, value: float) -> bool:
@@ -167,7 +166,7 @@ class PruningView:
         values = None
         if state is TrialState.COMPLETE:
             values = [trial.metrics[name] for name in self._spec.objectives]
-        with _quiet():
+        with quiet():
             self._study.tell(trial.number, values, state=state, skip_if_finished=True)
 
 
@@ -204,7 +203,7 @@ class Mirror:
         self._open()
 
     def _open(self) -> None:
-        with _quiet():
+        with quiet():
             study = optuna.create_study(
                 study_name=self._spec.name,
                 storage=self._storage,
@@ -251,16 +250,3 @@ class Mirror:
         """Close the database."""
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna's notices, which are about its own loop, off the user's screen."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)

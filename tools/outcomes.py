@@ -118,7 +118,7 @@ def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable
     if clean:
         return Verdict(Outcome.CRASHED, f"ended without reporting {', '.join(missing)}")
     if evidence.signal is not None:
-        name = signal.Signals(evidence.signal).name
+        name = _signal_name(evidence.signal)
         if evidence.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             return Verdict(Outcome.KILLED, f"ended from outside by {name}")
         return Verdict(Outcome.CRASHED, f"ended by {name}")
@@ -129,6 +129,13 @@ def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable
     if evidence.exit_code is not None:
         return Verdict(Outcome.CRASHED, f"exit code {evidence.exit_code}")
     return Verdict(Outcome.INFRASTRUCTURE, "its launcher was lost")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
 
 
 def _exception_in(evidence: Evidence) -> str | None:

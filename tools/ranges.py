@@ -6,177 +6,27 @@ gives a scale or the reason why such an argument is left alone.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from .script_declared import Declared, Kind
-from .space import Categorical, Float, Int, Parameter, Scalar
+from .scales import (
+    Linear,
+    LogFloat,
+    LogInt,
+    Odd,
+    PowersOfTwo,
+    Proposal,
+    Refusal,
+    Scale,
+    SmallInt,
+    Switch,
+    categorical,
+)
+from .script_declared import Declared, Kind, kind_of
+from .space import Scalar
 
 _EXTREME = 1e12
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A parameter with a proposed range."""
-
-    parameter: Parameter
-    note: str | None = None
-    """What a person should know about the range, if anything."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why an argument is left alone."""
-
-    reason: str
-
-
-class Scale(Protocol):
-    """A rule that lays a range around a default."""
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """Kinds of value for which the rule makes sense."""
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-
-
-_NO_DEFAULT = Refusal("no default, and nothing is known about the name, so that no range follows")
-
-
-@dataclass(frozen=True)
-class LogFloat:
-    """From the default divided by `factor` to the default times `factor`, logarithmic."""
-
-    factor: float
-    floor: float
-    ceiling: float
-    typical: tuple[float, float] | None = None
-    """The range if the default is missing or 0."""
-    kinds: tuple[Kind, ...] = ("float",)
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-        default = _number(declared.default)
-        if default is not None and default < 0:
-            return Refusal("its default is negative, which a logarithmic range cannot hold")
-        if default:
-            low = min(default, max(_round(default / self.factor), self.floor))
-            high = max(default, min(_round(default * self.factor), self.ceiling))
-            return _float(declared, low, high, log=True, default=default)
-        if self.typical is None:
-            return (
-                Refusal("its default is 0, which gives no scale") if default == 0 else _NO_DEFAULT
-            )
-        note = "0 in the script, which a logarithmic range cannot hold" if default == 0 else None
-        return _float(declared, *self.typical, log=True, default=None, note=note)
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A fixed range, widened to hold the default."""
-
-    low: float
-    high: float
-    near_one: tuple[float, float] | None = None
-    """The range if the default is 0.9 or more."""
-    kinds: tuple[Kind, ...] = ("float",)
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-        default = _number(declared.default)
-        low, high = self.low, self.high
-        if default is not None:
-            if self.near_one is not None and default >= 0.9:
-                low, high = self.near_one
-            low, high = min(low, default), max(high, default)
-        return _float(declared, low, high, log=False, default=default)
-
-
-@dataclass(frozen=True)
-class LogInt:
-    """From the default divided by `factor`, at least 1, to the default times `factor`."""
-
-    factor: int = 4
-    typical: tuple[int, int] | None = None
-    kinds: tuple[Kind, ...] = ("int",)
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-        default = _integer(declared.default)
-        if default is None:
-            return (
-                _NO_DEFAULT if self.typical is None else _int(declared, *self.typical, True, None)
-            )
-        if default <= 0:
-            return Refusal(f"its default is {default}, which gives no scale")
-        low, high = max(1, default // self.factor), default * self.factor
-        return _int(declared, low, high, True, default)
-
-
-@dataclass(frozen=True)
-class PowersOfTwo:
-    """The powers of two around the default; another default gets a logarithmic range."""
-
-    typical: tuple[int, ...]
-    kinds: tuple[Kind, ...] = ("int",)
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-        default = _integer(declared.default)
-        if default is not None and (default <= 0 or default & (default - 1)):
-            return LogInt().propose(declared)
-        around = self.typical if default is None else _powers_around(default)
-        low = 1 if declared.low is None else declared.low
-        choices = [c for c in around if low <= c and (declared.high is None or c <= declared.high)]
-        return _categorical(choices, default)
-
-
-@dataclass(frozen=True)
-class SmallInt:
-    """Whole numbers from `low` to twice the default, at least to `least_high`."""
-
-    low: int
-    least_high: int
-    factor: int = 2
-    kinds: tuple[Kind, ...] = ("int",)
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-        default = _integer(declared.default)
-        if default is not None and default < 0:
-            return Refusal(f"its default is {default}, which gives no scale")
-        low = self.low if default is None else min(self.low, default)
-        high = max(self.least_high, self.factor * (default or 0))
-        return _int(declared, low, high, False, default)
-
-
-@dataclass(frozen=True)
-class Odd:
-    """Odd numbers near an odd default."""
-
-    kinds: tuple[Kind, ...] = ("int",)
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-        default = _integer(declared.default) or 0
-        if default < 1 or default % 2 == 0:
-            return Refusal("its default is not an odd number")
-        return _categorical([c for c in range(default - 2, default + 3, 2) if c >= 1], default)
-
-
-@dataclass(frozen=True)
-class Switch:
-    """On or off."""
-
-    kinds: tuple[Kind, ...] = ("bool",)
-
-    def propose(self, declared: Declared) -> Proposal | Refusal:
-        """Return the range, or why there is none."""
-        default = declared.default if isinstance(declared.default, bool) else None
-        return _categorical([True, False], default)
 
 
 @dataclass(frozen=True)
@@ -209,7 +59,9 @@ ROWS = (
     Row(r"_(lr|learning_rate)_?(decay|gamma|factor|mult)_", Linear(0.1, 1.0, (0.9, 0.9999))),
     Row(r"_lora_(r|rank|alpha|dim)_", PowersOfTwo((4, 8, 16, 32, 64))),
     Row(r"_(test|eval|val|valid|validation|inference)_(batch|bs)", "used for evaluation only"),
+    Row(r"_(batch_?size|bs)_", PowersOfTwo((16, 32, 64, 128, 256))),
     Row(r"_weight_decay_", LogFloat(100, 1e-6, 1e-1, (1e-6, 1e-1))),
+    Row(r"_(min_samples_(split|leaf)|min_child_samples)_", SmallInt(2, 10)),
     # Left alone.
     Row(r"_(seeds?|random_state)_", "a seed; seeds are never tuned"),
     Row(
@@ -218,12 +70,12 @@ ROWS = (
         "training length; kept fixed so that the trials can be compared",
     ),
     Row(
-        r"_(devices?|gpus?|cuda|mps|cpu|tpu|xpu|accelerator|accel|rank|world|nodes?|dist"
-        r"|distributed|backend|ddp|fsdp|nproc|master)_",
+        r"_(devices?|gpus?|cuda|mps|cpu|tpu|xpu|accelerator|accel|rank|world_size|(num|n)_?nodes"
+        r"|dist|distributed|backend|ddp|fsdp|nproc|master)_",
         "where it runs, not what is learned",
     ),
-    Row(r"_(workers?|threads?|jobs|processes|prefetch\w*|pin|pin_memory)_", "speed of loading only"),
-    Row(r"_(port|host|address|addr|url|uri|token|key|password|secret)_", "a connection"),
+    Row(r"_(workers?|threads?|jobs|processes|prefetch\w*|pin|pin_memory)_", "speed of loading"),
+    Row(r"_(port|host|address|addr|url|uri)_|_(token|key|password|secret)_$", "a connection"),
     Row(
         r"_(log|logging|print|save|saving|eval|evaluation|test|val|valid|validation|report|record"
         r"|checkpoint|ckpt|vis|display|plot|sample|dump|snapshot)_(\w+_)?(interval|freq|frequency"
@@ -232,7 +84,7 @@ ROWS = (
     ),
     Row(
         r"_(verbose|verbosity|quiet|silent|debug|progress|tqdm|wandb|tensorboard|mlflow|log"
-        r"|logging|profile|profiler|track|plot|show|dry|dryrun|render|capture|video|watch|level"
+        r"|logging|profile|profiler|track|plot|show|dry|dryrun|render|capture|video|watch"
         r"|version|help)_",
         "output and debugging only",
     ),
@@ -270,15 +122,21 @@ ROWS = (
     ),
     # Optimisation.
     Row(r"_(lr|lrs|lrate|learning_?rate|eta|eta_min)\d*_", LogFloat(30, 1e-6, 1.0, (1e-5, 1e-1))),
-    Row(r"_(wd|decay|l2|l1|reg|regularization|regularisation)_", LogFloat(100, 1e-6, 1e-1, (1e-6, 1e-1))),
-    Row(r"_(batch|bs|mini_?batch)(_?size)?_", PowersOfTwo((16, 32, 64, 128, 256))),
+    Row(
+        r"_(wd|decay|l2|l1|reg|regularization|regularisation)_",
+        LogFloat(100, 1e-6, 1e-1, (1e-6, 1e-1)),
+    ),
+    Row(r"_(mini_?)?batch_", PowersOfTwo((16, 32, 64, 128, 256))),
     Row(r"_(momentum|nesterov_momentum)_", Linear(0.0, 0.99)),
     Row(r"_(beta_?1|b1)_", Linear(0.5, 0.99)),
     Row(r"_(beta_?2|b2)_", Linear(0.9, 0.9999)),
     Row(r"_(ema|polyak|ema_decay)_", Linear(0.9, 0.9999)),
     Row(r"_tau_", LogFloat(10, 1e-4, 1.0, (1e-3, 1e-1))),
     Row(r"_(eps|epsilon)_", LogFloat(10, 1e-12, 1.0)),
-    Row(r"_(clip\w*|max_norm|(max_)?grad(ient)?_(clip\w*|norm))_", LogFloat(10, 1e-2, 100.0, (0.1, 10.0))),
+    Row(
+        r"_(clip\w*|max_norm|(max_)?grad(ient)?_(clip\w*|norm))_",
+        LogFloat(10, 1e-2, 100.0, (0.1, 10.0)),
+    ),
     Row(r"_gamma_", Linear(0.1, 1.0, (0.8, 0.9999))),
     # Regularisation.
     Row(r"_(drop\w*|p_?drop)_", Linear(0.0, 0.9)),
@@ -297,14 +155,17 @@ ROWS = (
         r"|filters|units|features|latent\w*|nz|ngf|ndf|planes|neurons|nodes|projection)_",
         PowersOfTwo((32, 64, 128, 256)),
     ),
-    Row(r"_((n_)?estimators|trees|boost_rounds?|leaves|num_leaves|max_bins?)_", LogInt(4, (50, 1000))),
+    Row(
+        r"_((n_)?estimators|trees|boost_rounds?|leaves|num_leaves|max_bins?)_",
+        LogInt(4, (50, 1000)),
+    ),
     Row(r"_(neighbou?rs|n_components|n_clusters)_", LogInt(4, (2, 50))),
     Row(
         r"_(use|enable|with|norm|bn|batchnorm|layernorm|augment\w*|bias|residual|nesterov|amsgrad"
         r"|bidirectional|tie|standardi[sz]e|normali[sz]e)_",
         Switch(),
     ),
-)  # fmt: skip
+)
 
 _GENERIC: dict[Kind, Scale] = {
     "float": LogFloat(10, 1e-12, _EXTREME),
@@ -321,27 +182,43 @@ def propose(declared: Declared, *, known_only: bool = False) -> Proposal | Refus
         known_only: Whether a name that no row knows is left alone, as befits constants.
     """
     words = _words(declared.name)
-    row = next((row for row in ROWS if row.matches(words, declared)), None)
-    if row is not None and isinstance(row.use, str):
-        return Refusal(row.use)
-    kind = _kind_for(declared, row)
-    default = _coerce(declared.default, kind)
+    known = next((row.use for row in ROWS if row.matches(words, declared)), None)
+    if isinstance(known, str):
+        return Refusal(known)
     if declared.choices:
-        return _chosen(declared)
+        proposal = _chosen(declared)
+    elif known is None and known_only:
+        return Refusal("not a name known from training; add it by hand if it should be tuned")
+    else:
+        proposal = _laid(declared, known)
+    if isinstance(proposal, Refusal):
+        return proposal
+    parameter = proposal.parameter.model_copy(update={"meaning": declared.meaning})
+    return replace(proposal, parameter=parameter)
+
+
+def _laid(declared: Declared, known: Scale | None) -> Proposal | Refusal:
+    """Lay a range around the default by what is known of the name, else of the kind."""
+    kind = declared.kind
+    if not declared.typed and kind == "int" and known is not None and "float" in known.kinds:
+        kind = "float"
+    scale = known or _GENERIC.get(kind)
+    if scale is None:
+        return Refusal("text without a list of choices")
+    default = _as_kind(declared.default, kind)
     if default is None and declared.default is not None:
         return Refusal(f"its default {declared.default!r} is not of its type")
     if isinstance(default, int | float) and abs(default) > _EXTREME:
         return Refusal("its default is too extreme for a range")
-    scale = row.use if row is not None and not isinstance(row.use, str) else None
-    if scale is None and known_only:
-        return Refusal("not a name known from training; add it by hand if it should be tuned")
-    scale = scale or _GENERIC.get(kind)
-    if scale is None:
-        return Refusal("text without a list of choices")
-    proposal = scale.propose(replace(declared, kind=kind, default=default))
-    if isinstance(proposal, Refusal) or declared.meaning is None:
+    return scale.propose(replace(declared, kind=kind, default=default))
+
+
+def _chosen(declared: Declared) -> Proposal | Refusal:
+    choices = [choice for choice in declared.choices if choice is not None]
+    proposal = categorical(choices, declared.default)
+    if isinstance(proposal, Refusal) or proposal.note is None:
         return proposal
-    return replace(proposal, parameter=_with_meaning(proposal.parameter, declared.meaning))
+    return replace(proposal, note=f"its default {declared.default!r} is none of its choices")
 
 
 def is_seed(declared: Declared) -> bool:
@@ -355,97 +232,18 @@ def _words(name: str) -> str:
     return f"_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}_"
 
 
-def _kind_for(declared: Declared, row: Row | None) -> Kind:
-    if declared.typed or declared.kind != "int" or row is None or isinstance(row.use, str):
-        return declared.kind
-    return "float" if "float" in row.use.kinds else "int"
-
-
-def _coerce(value: Scalar, kind: Kind) -> Scalar:
+def _as_kind(value: Scalar, kind: Kind) -> Scalar:
     """Return a default as its kind, or None if it is not of that kind."""
-    if isinstance(value, str) and kind in {"int", "float"}:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if kind == "bool" or isinstance(value, bool):
-        return value if kind == "bool" and isinstance(value, bool) else None
-    if kind == "str":
-        return value if isinstance(value, str) else None
-    if not isinstance(value, int | float) or abs(value) == float("inf") or value != value:
+    if kind in {"bool", "str"}:
+        return value if kind_of(value) == kind else None
+    if value is None or isinstance(value, bool):
         return None
-    if kind == "int":
-        return int(value) if value == int(value) else None
-    return float(value)
-
-
-def _chosen(declared: Declared) -> Proposal | Refusal:
-    choices = list(declared.choices)
-    known = any(type(c) is type(declared.default) and c == declared.default for c in choices)
-    proposal = _categorical(choices, declared.default if known else None)
-    if isinstance(proposal, Refusal):
-        return proposal
-    stray = declared.default is not None and not known
-    note = f"its default {declared.default!r} is none of its choices" if stray else None
-    parameter = _with_meaning(proposal.parameter, declared.meaning)
-    return Proposal(parameter, note)
-
-
-def _with_meaning(parameter: Parameter, meaning: str | None) -> Parameter:
-    return parameter.model_copy(update={"meaning": meaning})
-
-
-def _categorical(choices: list[Scalar], default: Scalar) -> Proposal | Refusal:
-    if len(choices) < 2:
-        return Refusal("only one value is possible")
-    known = any(type(c) is type(default) and c == default for c in choices)
-    note = None if known or default is None else "its default breaks the script's own limits"
-    return Proposal(Categorical(choices=choices, default=default if known else None), note)
-
-
-def _float(
-    declared: Declared,
-    low: float,
-    high: float,
-    log: bool,
-    default: float | None,
-    note: str | None = None,
-) -> Proposal | Refusal:
-    low = low if declared.low is None else max(low, float(declared.low))
-    high = high if declared.high is None else min(high, float(declared.high))
-    if not low < high:
-        return Refusal("the script's own limits leave no range around its default")
-    if default is not None and not low <= default <= high:
-        default, note = None, "its default breaks the script's own limits"
-    return Proposal(Float(low=low, high=high, log=log, default=default), note)
-
-
-def _int(
-    declared: Declared, low: int, high: int, log: bool, default: int | None
-) -> Proposal | Refusal:
-    low = low if declared.low is None else max(low, int(declared.low))
-    high = high if declared.high is None else min(high, int(declared.high))
-    if not low < high:
-        return Refusal("the script's own limits leave no range around its default")
-    note = None
-    if default is not None and not low <= default <= high:
-        default, note = None, "its default breaks the script's own limits"
-    return Proposal(Int(low=low, high=high, log=log and low > 0, default=default), note)
-
-
-def _powers_around(default: int) -> list[Scalar]:
-    return [
-        power for power in (default // 4, default // 2, default, default * 2, default * 4) if power
-    ]
-
-
-def _number(value: Scalar) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _integer(value: Scalar) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.1g}")
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    if kind == "float":
+        return number
+    return int(number) if number.is_integer() else None

@@ -123,7 +123,7 @@ def load_checkpoint() -> Any:
 def _as_float(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"metric {name!r} must be a number, but got {value!r}") from None
 
 

@@ -5,24 +5,11 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 
-from .script_declared import (
-    KINDS,
-    MISSING,
-    Declarations,
-    Declared,
-    Kind,
-    Remark,
-    Script,
-    is_scalar,
-    keywords,
-    last_name,
-    one_line,
-)
-from .space import Scalar
+from .script_declared import KINDS, TRUTH_WORDS, Declarations, Declared, Kind, Remark, one_line
+from .script_source import COMPUTED, Script, is_scalar, keywords, last_name
 
 # action -> how the flag is written for ScriptObjective, and the value without the flag
 _FLAGS: dict[str, tuple[str, bool]] = {"store_true": ("{}/", False), "store_false": ("/{}", True)}
-_SPOKEN_TRUTH = ("true", "false")
 
 
 def read_argparse(script: Script) -> Declarations:
@@ -37,6 +24,9 @@ def read_argparse(script: Script) -> Declarations:
             case "add_subparsers":
                 text = "The script has sub-commands; add the one to tune to `command`"
                 found.unread.append(Remark(call.lineno, text))
+            case "add_mutually_exclusive_group":
+                text = "Some arguments exclude each other; keep one of them"
+                found.unread.append(Remark(call.lineno, text))
             case "set_defaults":
                 _set_defaults(script, call, found)
     return found
@@ -45,33 +35,28 @@ def read_argparse(script: Script) -> Declarations:
 def _argument(script: Script, call: ast.Call) -> Declared | Remark | None:
     options = [script.text(argument) for argument in call.args]
     given = keywords(call)
-    if any(keyword.arg is None for keyword in call.keywords) or None in options or not options:
+    if len(given) < len(call.keywords) or None in options or not options:
         return Remark(call.lineno, "An argument's name or options are computed")
     named = [option for option in options if option is not None]
-    option = _longest(named)
-    if not is_scalar(option) or "/" in option or "=" in option or " " in option:
+    option = next((option for option in named if option.startswith("--")), named[0])
+    if not is_scalar(option) or any(c in option for c in "/= "):
         return Remark(call.lineno, "An argument's name cannot be written on a command line")
     if not option.startswith("-"):
         return _positional(call, option, given)
-    name = script.text(given.get("dest")) or option.lstrip("-").replace("-", "_")
-    action = given.get("action")
     base = Declared(
-        name=name,
+        name=script.text(given.get("dest")) or option.lstrip("-").replace("-", "_"),
         argument=option,
         kind="str",
         line=call.lineno,
         meaning=one_line(script.text(given.get("help"))),
         required=script.literal(given.get("required")) is True,
     )
-    if "nargs" in given:
-        return Remark(call.lineno, f"`{option}` takes several values (nargs){_needed(base)}")
+    if "nargs" in given and script.literal(given["nargs"]) != "?":
+        return Remark(call.lineno, f"`{option}` takes several values (nargs){base.needed}")
+    action = given.get("action")
     if action is None or script.text(action) == "store":
         return _value(script, base, given)
     return _flag(script, base, action, given)
-
-
-def _longest(options: list[str]) -> str:
-    return next((option for option in options if option.startswith("--")), options[0])
 
 
 def _positional(call: ast.Call, name: str, given: dict[str, ast.expr]) -> Remark:
@@ -87,16 +72,14 @@ def _flag(
 ) -> Declared | Remark | None:
     word = script.text(action) or last_name(action)
     default = script.literal(given.get("default"))
-    if word == "BooleanOptionalAction":
-        if not base.argument.startswith("--"):
-            return Remark(base.line, f"`{base.argument}` is switched by an action without `--`")
+    if word in {"help", "version"}:
+        return None
+    if word == "BooleanOptionalAction" and base.argument.startswith("--"):
         argument = f"{base.argument}/--no-{base.argument[2:]}"
         known = default if isinstance(default, bool) else None
         return replace(base, argument=argument, kind="bool", default=known)
-    if word in {"help", "version"}:
-        return None
     if word not in _FLAGS:
-        return Remark(base.line, f"`{base.argument}` has the action {word or 'computed'!r}")
+        return Remark(base.line, f"`{base.argument}` has an action that cannot be read")
     shape, without = _FLAGS[word]
     if "default" in given and default is not without:
         text = f"`{base.argument}` has a default that its action {word!r} does not change"
@@ -105,50 +88,49 @@ def _flag(
 
 
 def _value(script: Script, base: Declared, given: dict[str, ast.expr]) -> Declared | Remark:
-    option = base.argument
-    kind, spoken = _kind(given.get("type"))
+    def unread(reason: str) -> Remark:
+        return Remark(base.line, f"`{base.argument}` has {reason}{base.needed}")
+
+    if _spoken_truth(given.get("type")):
+        return _truth(script, base, given.get("default"))
+    kind = _kind(given.get("type"))
     if kind is None:
-        return Remark(base.line, f"`{option}` has a type that cannot be read{_needed(base)}")
+        return unread("a type that cannot be read")
     if kind == "bool":
-        text = f"`{option}` has `type=bool`, which takes every text but '' as true"
-        return Remark(base.line, text + _needed(base))
+        return unread("`type=bool`, which takes every text but '' as true")
     default = script.scalar(given["default"]) if "default" in given else None
-    if default is MISSING:
-        return Remark(base.line, f"`{option}` has a default that is computed{_needed(base)}")
-    if kind == "str" and isinstance(default, int | float) and not spoken:
-        text = f"`{option}` has no type, so that a value given to it would be text"
-        return Remark(base.line, text + _needed(base))
+    if default is COMPUTED:
+        return unread("a default that is computed")
     choices = script.choices(given["choices"]) if "choices" in given else ()
     if choices is None:
-        return Remark(base.line, f"`{option}` has choices that are computed{_needed(base)}")
-    if spoken:
-        default, choices = str(default).lower(), _SPOKEN_TRUTH
-    assert is_scalar(default)
-    value: Scalar = default  # type: ignore[assignment]  # is_scalar has just told
-    return replace(base, kind=kind, default=value, choices=choices)
+        return unread("choices that are computed")
+    if kind == "str" and any(isinstance(value, int | float) for value in (default, *choices)):
+        return unread("no type, so that a value given to it would be text")
+    return replace(base, kind=kind, default=default, choices=choices)
 
 
-def _kind(node: ast.expr | None) -> tuple[Kind | None, bool]:
-    """Return the kind, and whether the value is a spoken truth value (`type=str2bool`)."""
-    if node is None:
-        return "str", False
-    name = last_name(node)
-    if "bool" in name.lower() and name != "bool":
-        return "str", True
-    return KINDS.get(name), False
+def _kind(node: ast.expr | None) -> Kind | None:
+    return "str" if node is None else KINDS.get(last_name(node))
 
 
-def _needed(base: Declared) -> str:
-    if not base.required:
-        return ""
-    return "; it is required: add it with its value to `command`"
+def _spoken_truth(node: ast.expr | None) -> bool:
+    """Tell whether a type reads words as truth: `str2bool`, `lambda x: bool(strtobool(x))`."""
+    names = (
+        [] if node is None else [last_name(n) for n in ast.walk(node) if isinstance(n, ast.expr)]
+    )
+    return any("bool" in name.lower() and name != "bool" for name in names)
+
+
+def _truth(script: Script, base: Declared, node: ast.expr | None) -> Declared | Remark:
+    default = script.literal(node)
+    word = str(default).lower()
+    known = word if word in TRUTH_WORDS else None
+    return replace(base, default=known, choices=TRUTH_WORDS)
 
 
 def _set_defaults(script: Script, call: ast.Call, found: Declarations) -> None:
     for name, node in keywords(call).items():
+        default = script.scalar(node)
         for i, declared in enumerate(found.declared):
-            default = script.scalar(node)
-            if declared.name != name or declared.kind == "bool" or default is MISSING:
-                continue
-            value: Scalar = default  # type: ignore[assignment]  # `scalar` returns nothing else
-            found.declared[i] = replace(declared, default=value)
+            if declared.name == name and declared.kind != "bool" and default is not COMPUTED:
+                found.declared[i] = replace(declared, default=default)

@@ -6,27 +6,23 @@ import ast
 import re
 from dataclasses import replace
 
-from .script_declared import (
-    KINDS,
-    MISSING,
-    Declarations,
-    Declared,
-    Kind,
-    Remark,
+from .script_declared import KINDS, Declarations, Declared, Kind, Remark, kind_of, one_line
+from .script_source import (
+    COMPUTED,
+    Annotation,
     Script,
     assignments,
     dotted,
     is_scalar,
     keywords,
-    kind_of,
     last_name,
-    one_line,
+    literal,
 )
 
 _CONFIG_NAME = re.compile(r"(config|cfg|args|arguments|hparams|hyperparameters|settings)$", re.I)
 _CONFIG_BASES = {"BaseModel", "BaseSettings"}
 _FIELD_CALLS = {"field", "Field"}
-_READERS = {"os.environ.get", "environ.get", "os.getenv", "getenv"}
+_ENVIRONMENT_READERS = {"os.environ.get", "environ.get", "os.getenv", "getenv"}
 
 
 def read_classes(script: Script) -> Declarations:
@@ -65,35 +61,31 @@ def _field(
         if default is None:
             return Remark(statement.lineno, f"`{where}` has no literal default")
         value = default
-    declared = _literal(script, where, value, statement, one_line(meaning))
-    if isinstance(declared, Declared):
-        setter = _set_elsewhere(script, owner.name, name)
-        if setter is not None:
-            return Remark(setter, f"`{where}` is set again where {owner.name} is made")
-        return replace(declared, name=name)
-    return declared
+    declared = _literal(script, where, value, statement, meaning)
+    setter = _set_elsewhere(script, owner.name, name)
+    if isinstance(declared, Remark) or setter is None:
+        return declared if isinstance(declared, Remark) else replace(declared, name=name)
+    return Remark(setter, f"`{where}` may be set again where {owner.name} is made")
 
 
 def _field_help(script: Script, given: dict[str, ast.expr]) -> str | None:
-    for key in ("description", "help"):
-        if key in given:
-            return script.text(given[key])
     metadata = script.literal(given.get("metadata"))
     text = metadata.get("help") if isinstance(metadata, dict) else None
-    return text if isinstance(text, str) else None
+    return script.text(given.get("description")) or (text if isinstance(text, str) else None)
 
 
 def _docstring(owner: ast.ClassDef, statement: ast.stmt) -> str | None:
-    following = owner.body[owner.body.index(statement) + 1 :][:1]
-    match following:
+    match owner.body[owner.body.index(statement) + 1 :][:1]:
         case [ast.Expr(value=ast.Constant(value=str() as text))]:
             return text
     return None
 
 
 def _set_elsewhere(script: Script, owner: str, name: str) -> int | None:
+    """Return the line of a call of the class that may give the field another value."""
     for call in script.calls:
-        if dotted(call.func) == owner and name in keywords(call):
+        unnamed = call.args or any(keyword.arg is None for keyword in call.keywords)
+        if dotted(call.func) == owner and (unnamed or name in keywords(call)):
             return call.lineno
     return None
 
@@ -101,18 +93,16 @@ def _set_elsewhere(script: Script, owner: str, name: str) -> int | None:
 def _literal(
     script: Script, where: str, value: ast.expr, statement: ast.stmt, meaning: str | None
 ) -> Declared | Remark:
-    try:
-        # a name would be replaced where it is defined, not here, so only a literal counts
-        default = ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    # a name would be replaced where it is defined, not here, so only a literal counts
+    default = literal(value)
+    if default is COMPUTED:
         return Remark(statement.lineno, f"`{where}` is computed")
     if not is_scalar(default):
         return Remark(statement.lineno, f"`{where}` holds several values or an unusual one")
-    annotated = isinstance(statement, ast.AnnAssign)
-    noted = (
-        script.annotation(statement.annotation) if isinstance(statement, ast.AnnAssign) else None
-    )
-    kind: Kind | None = (noted.kind if noted else None) or kind_of(default)
+    annotation = Annotation()
+    if isinstance(statement, ast.AnnAssign):
+        annotation = script.annotation(statement.annotation)
+    kind = annotation.kind or kind_of(default)
     if kind is None:
         return Remark(statement.lineno, f"`{where}` is None and has no readable type")
     return Declared(
@@ -121,9 +111,9 @@ def _literal(
         kind=kind,
         line=statement.lineno,
         default=default,
-        choices=noted.choices if noted else (),
-        meaning=meaning,
-        typed=annotated,
+        choices=annotation.choices,
+        meaning=one_line(meaning),
+        typed=isinstance(statement, ast.AnnAssign),
     )
 
 
@@ -134,35 +124,30 @@ def read_constants(script: Script) -> Declarations:
     told by its name (`ranges.propose`, `known_only`).
     """
     found = Declarations()
-    for name, value, statement in script.assignments:
-        loud = name.isupper()
-        if name.startswith("_") or not (loud or name.islower()):
+    for name, value, statement in assignments(script.tree.body):
+        if name.startswith("_") or not (name.isupper() or name.islower()):
             continue
+        declared = _literal(script, name, value, statement, script.comments.get(statement.lineno))
         if name not in script.constants:
-            if loud:
-                text = f"`{name}` is assigned more than once"
-                found.unread.append(Remark(statement.lineno, text))
-            continue
-        meaning = one_line(script.comments.get(statement.lineno))
-        declared = _literal(script, name, value, statement, meaning)
+            declared = Remark(statement.lineno, f"`{name}` is assigned more than once")
         if isinstance(declared, Declared):
             found.add(replace(declared, name=name.lower()))
-        elif loud:
-            found.unread.append(declared)
+        elif name.isupper():  # other lower-case names are ordinary variables
+            found.add(declared)
     return found
 
 
 def read_environment(script: Script) -> Declarations:
     """Return the environment variables that a script reads with a default."""
     found = Declarations()
-    wrapped: dict[ast.expr, Kind] = {}
+    kinds: dict[ast.expr, Kind] = {
+        call.args[0]: kind
+        for call in script.calls
+        if call.args and (kind := KINDS.get(dotted(call.func))) in {"int", "float"}
+    }
     for call in script.calls:
-        kind = KINDS.get(dotted(call.func))
-        if kind in {"int", "float"} and call.args:
-            wrapped[call.args[0]] = kind
-        if dotted(call.func) in _READERS and call.args:
-            declared = _variable(script, call, wrapped.get(call, "str"))
-            found.add(declared)
+        if dotted(call.func) in _ENVIRONMENT_READERS and call.args:
+            found.add(_variable(script, call, kinds.get(call, "str")))
     return found
 
 
@@ -172,13 +157,13 @@ def _variable(script: Script, call: ast.Call, kind: Kind) -> Declared | Remark:
         return Remark(call.lineno, "The name of an environment variable is computed")
     node = call.args[1] if len(call.args) > 1 else keywords(call).get("default")
     default = None if node is None else script.scalar(node)
-    if default is MISSING:
+    if default is COMPUTED:
         return Remark(call.lineno, f"`{name}` has a default that is computed")
     return Declared(
         name=name.lower(),
         argument=name,
         kind=kind,
         line=call.lineno,
-        default=default,  # type: ignore[arg-type]  # `scalar` returns nothing else
+        default=default,
         meaning=one_line(script.comments.get(call.lineno)),
     )

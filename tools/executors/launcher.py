@@ -147,7 +147,8 @@ def _exit_always() -> Any:
 def launch(request: Request) -> None:
     """Run one attempt to its end in this process, which becomes its launcher."""
     os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # With a handler the end of the trial is written to the wake-up pipe below.
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     folder = Path(request.folder)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if not claim(folder, {"pid": os.getpid(), "start": start_ticks(os.getpid())}):
@@ -229,6 +230,7 @@ def _start(request: Request) -> _Process:
         if pid == 0:
             with _exit_always():
                 signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 os.setsid()

@@ -1,0 +1,209 @@
+"""What Luthier costs beside the training itself, each figure as a ratio to a peer in the same run.
+
+python -m luthier.evals.overhead
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..agent.tune import tune
+from ..tools.records import TrialRecord
+from ..tools.space import Configuration, Float
+
+_REPEATS = 5
+_LOOP_TRIALS = 60
+_STUDY_TRIALS = 40
+_SLOTS = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement beside its reference, in seconds."""
+
+    what: str
+    seconds: float
+    reference: str
+    reference_seconds: float
+    limit: float
+    """The largest ratio that is allowed."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times the reference it takes."""
+        return self.seconds / self.reference_seconds
+
+
+def import_seconds(statement: str) -> float:
+    """Return the time of an import statement in a fresh interpreter, median of 5."""
+    code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+    return _median(lambda: float(_run([sys.executable, "-c", code])))
+
+
+def process_seconds(command: list[str]) -> float:
+    """Return the wall time of a whole process, median of 5."""
+
+    def once() -> float:
+        begun = time.perf_counter()
+        _run(command)
+        return time.perf_counter() - begun
+
+    return _median(once)
+
+
+def _median(measure: Callable[[], float]) -> float:
+    measure()  # the first one reads the files from the disk
+    return statistics.median(measure() for _ in range(_REPEATS))
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def quick(configuration: Mapping[str, Any]) -> float:
+    """Train nothing."""
+    return float(configuration["x"])
+
+
+def slow(configuration: Mapping[str, Any]) -> float:
+    """Train for a second."""
+    time.sleep(1.0)
+    return float(configuration["x"])
+
+
+def loop() -> float:
+    """Return the time of a trial that is neither the trial's nor the sampler's.
+
+    On one slot it is all the time from the first trial's start to the last one's end, less the
+    trials' own time and the proposals', divided by the number of trials.
+    """
+    trials, decisions = _study(quick, _LOOP_TRIALS, slots=1, sampler="random")
+    return (_span(trials) - sum(t.seconds for t in trials) - sum(decisions)) / len(trials)
+
+
+def study() -> float:
+    """Return the time of a 40-trial study of a 1-second callable on 2 slots."""
+    trials, _ = _study(slow, _STUDY_TRIALS, slots=_SLOTS)
+    return _span(trials)
+
+
+def in_fresh_process(name: str) -> float:
+    """Return what a measurement of this module gives where nothing has been imported before."""
+    return float(_run([sys.executable, "-m", "luthier.evals.overhead", name]))
+
+
+def _study(
+    function: Callable[[Configuration], float], budget: int, slots: int, sampler: str = "auto"
+) -> tuple[list[TrialRecord], list[float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = tune(
+            function,
+            space={"x": Float(low=0.0, high=1.0), "y": Float(low=0.0, high=1.0)},
+            metric="value",
+            direction="minimize",
+            budget=budget,
+            workspace=Path(folder),
+            progress=False,
+            executor={"device": "cpu", "slots": slots},
+            sampler={"kind": sampler},
+        )
+        seconds = [decision.seconds for decision in result.study.decisions().values()]
+        result.study.ledger.close()
+        return result.trials, seconds
+
+
+def _span(trials: list[TrialRecord]) -> float:
+    ends = [trial.finished_at for trial in trials if trial.finished_at is not None]
+    return max(ends) - min(trial.created_at for trial in trials)
+
+
+def optuna_study() -> float:
+    """Return the time of the same study by `optuna.Study.optimize` with 2 threads."""
+    import optuna
+
+    def objective(trial: optuna.Trial) -> float:
+        return slow({name: trial.suggest_float(name, 0.0, 1.0) for name in ("x", "y")})
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=_STUDY_TRIALS, n_jobs=_SLOTS)
+    starts = [t.datetime_start.timestamp() for t in study.trials if t.datetime_start]
+    ends = [t.datetime_complete.timestamp() for t in study.trials if t.datetime_complete]
+    return max(ends) - min(starts)
+
+
+def measure() -> list[Row]:
+    """Measure everything; it takes about two minutes."""
+    imports = "import typer, rich, pydantic"
+    return [
+        Row(
+            "import luthier",
+            import_seconds("import luthier"),
+            "import pydantic",
+            import_seconds("from pydantic import BaseModel"),
+            limit=2.0,
+        ),
+        Row(
+            "resolve luthier.tune",
+            import_seconds("import luthier; luthier.tune"),
+            "import optuna",
+            import_seconds("import optuna"),
+            limit=1.2,
+        ),
+        Row(
+            "luthier --help",
+            process_seconds([sys.executable, "-m", "luthier.app", "--help"]),
+            f'python -c "{imports}"',
+            process_seconds([sys.executable, "-c", imports]),
+            limit=2.5,
+        ),
+        Row("loop, a trial", _median(lambda: in_fresh_process("loop")), "20 ms", 0.020, limit=1.0),
+        Row(
+            f"{_STUDY_TRIALS} trials of 1 s, {_SLOTS} slots",
+            in_fresh_process("study"),
+            f"Study.optimize(n_jobs={_SLOTS})",
+            in_fresh_process("optuna_study"),
+            limit=1.05,
+        ),
+    ]
+
+
+_SINGLE = {"loop": loop, "study": study, "optuna_study": optuna_study}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; the exit code is 1 if a limit is exceeded."""
+    if arguments:
+        print(_SINGLE[arguments[0]]())
+        return 0
+    rows = measure()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("what", "ms", "reference", "ms", "ratio", "limit", ""):
+        table.add_column(column, justify="right" if column in ("ms", "ratio", "limit") else "left")
+    for row in rows:
+        table.add_row(
+            row.what,
+            f"{1000 * row.seconds:.1f}",
+            row.reference,
+            f"{1000 * row.reference_seconds:.1f}",
+            f"{row.ratio:.2f}",
+            f"{row.limit:.2f}",
+            "ok" if row.ratio <= row.limit else "too slow",
+        )
+    Console(width=120).print(table)
+    return int(any(row.ratio > row.limit for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,328 @@
+"""Plotly figures of a study: Optuna's own where it has one."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import optuna
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
+from optuna.visualization import (
+    plot_intermediate_values,
+    plot_optimization_history,
+    plot_parallel_coordinate,
+    plot_pareto_front,
+    plot_slice,
+)
+
+from .analysis import best_trials, importance
+from .optuna_bridge import rebuild
+from .outcomes import Outcome
+from .plot_style import ACCENT, BROKEN, MUTED, OUTCOME_COLORS, SCALE, finished, in_our_scale
+from .records import TrialRecord
+from .spec import StudySpec
+
+_MANY_LINES = 200
+"""Curves, or lines through the parameters, that are drawn: each is a trace of its own."""
+_MANY_POINTS = 2000
+"""Points of a cloud, or bars, that are drawn."""
+_CURVE_POINTS = 200
+_HEIGHT = 240
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A titled figure, or the reason why there is none."""
+
+    title: str
+    figure: go.Figure | None
+    note: str = ""
+    """One sentence: why there is no figure, or what it leaves out. Plain text."""
+    min_width: int = 0
+    """Pixels below which the figure should scroll rather than shrink."""
+
+
+def panels(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
+    """Return the figures of a study, whatever state it is in.
+
+    Args:
+        spec: The study's spec.
+        trials: All its trials, numbered from 0 without gaps, with their curves.
+
+    Returns:
+        The same panels in the same order for every study with these objectives. Names and values
+        stand in them as literal text, never as Plotly's pseudo-HTML.
+    """
+    with _quiet():
+        if len(spec.objectives) == 1:
+            drawn = [_history(spec, trials), _curves(spec, trials)]
+        else:
+            drawn = _fronts(spec, trials)
+        drawn += [
+            _importance(spec, trials),
+            _parallel(spec, trials),
+            *_slices(spec, trials),
+            _timeline(trials),
+        ]
+    return [
+        panel if panel.figure is None else replace(panel, figure=finished(panel.figure))
+        for panel in drawn
+    ]
+
+
+def _history(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
+    title = "Progress"
+    (name,) = spec.objectives
+    if not _complete(trials):
+        return Panel(title, None, "No trial is complete yet.")
+    figure = plot_optimization_history(rebuild(spec, _only(trials, trials)), target_name=name)
+    points, best, broken = figure.data
+    points.update(marker={"color": OUTCOME_COLORS["complete"]})
+    best.update(name="best so far", line={"color": ACCENT, "shape": "hv"})
+    broken.update(name="breaks a limit", showlegend=len(broken.x) > 0)
+    figure.update_traces(hovertemplate="trial %{x}: %{y:.6g}<extra></extra>")
+    figure.update_layout(xaxis_title="trial")
+    return Panel(title, figure)
+
+
+def _curves(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
+    title = "Learning curves"
+    (name,) = spec.objectives
+    drawn = [
+        trial
+        for trial in trials
+        if trial.state in (Outcome.COMPLETE, Outcome.PRUNED, "running")
+        and any(map(math.isfinite, (trial.curves or {}).get(name, {}).values()))
+    ]
+    if not drawn:
+        return Panel(title, None, f"No trial reported {name!r} along its way.")
+    kept, note = _spread(spec, drawn, _MANY_LINES)
+    figure = plot_intermediate_values(rebuild(spec, _only(trials, kept, curve=name)))
+    best = {f"Trial{trial.number}" for trial in best_trials(spec, trials)}
+    for trace in figure.data:
+        leads = trace.name in best
+        trace.update(
+            name=trace.name.replace("Trial", "trial "),
+            line={"color": ACCENT if leads else MUTED, "width": 2.5 if leads else 1},
+            marker={"color": ACCENT if leads else MUTED, "size": 4},
+            opacity=1.0 if leads else 0.55,
+            hovertemplate="step %{x}: %{y:.6g}<extra>%{fullData.name}</extra>",
+        )
+    # What is drawn last lies on top.
+    figure.data = sorted(figure.data, key=lambda trace: trace.opacity)
+    figure.update_layout(xaxis_title="step", yaxis_title=name)
+    return Panel(title, figure, note or ("The best trial's curve is orange." if best else ""))
+
+
+def _fronts(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
+    """Flat pairs rather than Optuna's three axes: they can be read, and need no WebGL."""
+    objectives = list(spec.objectives)
+    kept, note = _spread(spec, _complete(trials), _MANY_POINTS)
+    study = rebuild(spec, _only(trials, kept))
+    drawn = []
+    for pair in combinations(range(len(objectives)), 2):
+        names = [objectives[axis] for axis in pair]
+        title = f"Pareto front of {names[0]} and {names[1]}"
+        if not kept:
+            drawn.append(Panel(title, None, "No trial is complete yet."))
+            continue
+        figure = plot_pareto_front(study, target_names=names, targets=_values_at(pair))
+        for trace in figure.data:
+            best = "Best" in trace.hovertemplate
+            broken = "Infeasible" in trace.hovertemplate
+            trace.update(
+                name="best" if best else "breaks a limit" if broken else "dominated",
+                text=None,
+                hovertemplate="%{x:.6g}, %{y:.6g}<extra>%{fullData.name}</extra>",
+                showlegend=len(trace.x) > 0,
+            )
+            trace.marker = {
+                "color": ACCENT if best else BROKEN if broken else OUTCOME_COLORS["complete"],
+                "size": 9 if best else 6,
+            }
+        drawn.append(Panel(title, figure, note))
+    return drawn
+
+
+def _importance(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
+    title = "Importance of parameters"
+    if len(spec.space) == 1:
+        return Panel(title, None, "There is a single parameter.")
+    weights = importance(spec, trials)
+    if weights is None:
+        return Panel(title, None, "Too few trials are complete, or they are too alike, to tell.")
+    # Drawn from the numbers that reports print; Optuna's plot would compute its own.
+    names = list(reversed(weights))
+    figure = go.Figure(
+        go.Bar(
+            x=[weights[name] for name in names],
+            y=names,
+            orientation="h",
+            marker={"color": OUTCOME_COLORS["complete"]},
+            texttemplate="%{x:.0%}",
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(type="category", ticksuffix=" ")
+    figure.update_layout(height=max(_HEIGHT, 90 + 28 * len(names)), margin={"r": 50})
+    return Panel(title, figure, "Share in what sets the best trials apart (PED-ANOVA).")
+
+
+def _parallel(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
+    title = "Parameters together"
+    complete = _complete(trials)
+    if len(spec.space) == 1:
+        return Panel(title, None, "There is a single parameter.")
+    if len(complete) < 2:
+        return Panel(title, None, "Fewer than two trials are complete.")
+    kept, note = _spread(spec, complete, _MANY_LINES)
+    study = rebuild(spec, _only(trials, kept))
+    study.set_metric_names(list(spec.objectives))
+    if len(spec.objectives) > 1:
+        figure = plot_parallel_coordinate(study)
+    else:
+        figure = plot_parallel_coordinate(study, target_name=next(iter(spec.objectives)))
+    for trace in figure.data:
+        if trace.customdata is not None:
+            trace.update(line={"color": in_our_scale(trace.line.color), "width": 1.6})
+        elif trace.marker.showscale:
+            trace.marker.update(colorscale=SCALE, colorbar={"thickness": 12})
+        else:
+            trace.line.color = MUTED
+    figure.update_annotations(font_color=None)
+    figure.update_layout(plot_bgcolor=None, margin={"l": 60, "t": 50})
+    columns = len(spec.space) + len(spec.objectives)
+    return Panel(title, figure, note, min_width=110 * columns)
+
+
+def _slices(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
+    complete = _complete(trials)
+    kept, note = _spread(spec, complete, _MANY_POINTS)
+    study = rebuild(spec, _only(trials, kept))
+    drawn = []
+    for axis, name in enumerate(spec.objectives):
+        title = f"{name} by parameter"
+        if not complete:
+            drawn.append(Panel(title, None, "No trial is complete yet."))
+            continue
+        figure = plot_slice(study, target=_value_at(axis), target_name=name)
+        figure.update_traces(hovertemplate="%{x}: %{y:.6g}<extra></extra>")
+        figure.update_traces(
+            marker={"colorscale": SCALE, "line": {"width": 0}, "size": 7},
+            marker_colorbar={"thickness": 12, "title": "trial"},
+            selector={"name": "Feasible Trial"},
+        )
+        figure.update_traces(marker_color=BROKEN, selector={"name": "Infeasible Trial"})
+        figure.update_layout(width=None)
+        drawn.append(Panel(title, figure, note, min_width=230 * len(spec.space)))
+    return drawn
+
+
+def _timeline(trials: Sequence[TrialRecord]) -> Panel:
+    """Our own, for Optuna knows one kind of failure and no devices."""
+    title = "Timeline"
+    runs = [
+        (trial, attempt) for trial in trials if not trial.imported for attempt in trial.attempts
+    ]
+    if not runs:
+        return Panel(title, None, "No trial of this study has run yet.")
+    note = ""
+    if len(runs) > _MANY_POINTS:
+        note = f"The latest {_MANY_POINTS} of {len(runs)} runs are drawn."
+        runs = runs[-_MANY_POINTS:]
+    start = min(attempt.started_at for _, attempt in runs)
+    # An attempt that still runs is drawn up to the last thing that is known.
+    end = max(attempt.finished_at or attempt.started_at for _, attempt in runs)
+    unit, seconds = next(
+        ((u, s) for u, s in (("hours", 3600), ("minutes", 60)) if end - start >= 2 * s),
+        ("seconds", 1),
+    )
+    figure = go.Figure()
+    for outcome, color in OUTCOME_COLORS.items():
+        bars = [(t, a) for t, a in runs if str(a.outcome or "running") == outcome]
+        if bars:
+            figure.add_bar(
+                name=outcome.replace("_", " "),
+                orientation="h",
+                base=[(a.started_at - start) / seconds for _, a in bars],
+                x=[((a.finished_at or end) - a.started_at) / seconds for _, a in bars],
+                y=[a.slot for _, a in bars],
+                customdata=[[t.number, (a.finished_at or end) - a.started_at] for t, a in bars],
+                marker={"color": color, "line": {"width": 1, "color": "rgba(128,140,160,0.6)"}},
+                hovertemplate="trial %{customdata[0]}: %{customdata[1]:.0f} s"
+                "<extra>%{fullData.name}</extra>",
+            )
+    slots = sorted({attempt.slot for _, attempt in runs}, reverse=True)
+    figure.update_xaxes(title=f"{unit} since the first start")
+    figure.update_yaxes(type="category", categoryarray=slots, ticksuffix=" ")
+    figure.update_layout(
+        barmode="overlay", showlegend=True, height=max(_HEIGHT, 130 + 34 * len(slots))
+    )
+    return Panel(title, figure, note)
+
+
+def _value_at(axis: int) -> Callable[[FrozenTrial], float]:
+    return lambda trial: trial.values[axis]
+
+
+def _values_at(axes: Sequence[int]) -> Callable[[FrozenTrial], list[float]]:
+    return lambda trial: [trial.values[axis] for axis in axes]
+
+
+def _complete(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [trial for trial in trials if trial.state is Outcome.COMPLETE]
+
+
+def _spread(
+    spec: StudySpec, trials: Sequence[TrialRecord], limit: int
+) -> tuple[Sequence[TrialRecord], str]:
+    """Return about `limit` trials, evenly spread, with the best; and a note if that is fewer."""
+    if len(trials) <= limit:
+        return trials, ""
+    stride = math.ceil(len(trials) / limit)
+    best = {trial.number for trial in best_trials(spec, trials)}
+    kept = [t for i, t in enumerate(trials) if i % stride == 0 or t.number in best]
+    return kept, f"An even spread of {len(kept)} of {len(trials)} is drawn, the best included."
+
+
+def _only(
+    trials: Sequence[TrialRecord], kept: Sequence[TrialRecord], curve: str | None = None
+) -> list[TrialRecord]:
+    """Return all trials, the others as ones that no figure draws, so that numbers stay."""
+    numbers = {trial.number for trial in kept}
+    return [
+        replace(trial, curves=_thinned(trial, curve))
+        if trial.number in numbers
+        else replace(trial, state=Outcome.KILLED, curves=None)
+        for trial in trials
+    ]
+
+
+def _thinned(trial: TrialRecord, name: str | None) -> dict[str, dict[int, float]]:
+    if name is None:
+        return {}
+    curve = (trial.curves or {}).get(name, {})
+    steps = sorted(curve)
+    stride = math.ceil(len(steps) / _CURVE_POINTS)
+    return {name: {step: curve[step] for step in {*steps[::stride], *steps[-1:]}}}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's notices, which speak to programmers, off the user's screen."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
