@@ -151,9 +151,6 @@ class Tuner:
         self._trials = self._ledger.trials(self._writer.study, curves=True)
         self._hopeful = any(trial.state is Outcome.COMPLETE for trial in self._trials)
         self._view = PruningView(self._spec, self._trials)
-        for wish in self._writer.wishes():
-            if wish.kind != "resume":  # it was meant for a worker that is gone
-                self._writer.handled(wish)
         for trial in self._trials:
             if trial.state != "running":
                 continue
@@ -186,6 +183,7 @@ class Tuner:
             case "resume":
                 if "budget" in wish.data:
                     self._writer.change_budget(with_budget(self._spec, wish.data["budget"]))
+                    self._prepare()
                 if self._paused:
                     self._paused = False
                     self._wall_since = time.monotonic()

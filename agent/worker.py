@@ -27,11 +27,12 @@ from ..tools.optuna_bridge import Mirror
 from ..tools.records import StudyRecord
 from ..tools.spec import StudySpec
 from ..tools.workspace import Workspace, find_workspace
-from ..tools.writer import LEASE_SECONDS, LeaseLostError, Writer
+from ..tools.writer import LeaseLostError, Writer
 from .classical import propose, propose_at_random
 from .proposals import ProposalQueue
 from .tuner import Ending, OnTrial, Tuner
 
+_BEAT_SECONDS = 1.0
 _MIRROR_SECONDS = 2.0
 
 
@@ -117,7 +118,7 @@ def _run(
         contextlib.closing(executor),
         contextlib.closing(proposals),
         _signals(tuner),
-        _background("heartbeat", LEASE_SECONDS / 3, partial(_beat, writer, tuner)),
+        _background("heartbeat", _BEAT_SECONDS, partial(_beat, writer, tuner)),
         _background("mirror", _MIRROR_SECONDS, _Mirroring(ledger, study, workspace)),
     ):
         ending = tuner.run()

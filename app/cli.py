@@ -58,7 +58,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    Console(stderr=True).print(Text("error: ", style="bold red") + Text(plain(message)))
+    line = Text("error: ", style="bold red") + Text(plain(message))
+    Console(stderr=True).print(line, soft_wrap=not sys.stderr.isatty())
     sys.exit(code)
 
 

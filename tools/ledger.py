@@ -347,6 +347,10 @@ class Ledger:
             else:
                 where = t.leases.c.study_id == study.id
                 db.execute(sa.update(t.leases).where(where).values(values))
+            # To pause or stop was asked of a worker that is gone.
+            c = t.wishes.c
+            stale = sa.and_(c.study_id == study.id, c.handled_at.is_(None), c.kind != "resume")
+            db.execute(sa.update(t.wishes).where(stale).values(handled_at=time.time()))
         return Writer(self._database, study, int(values["token"]))
 
     def close(self) -> None:

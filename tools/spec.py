@@ -337,12 +337,20 @@ def load_spec(path: Path) -> StudySpec:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read spec {str(path)!r}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(f"cannot read spec {str(path)!r}: {reason}; check the path") from None
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise SpecError(f"{path} is not valid YAML{_yaml_problem(error)}") from None
     return parse_spec(data, str(path))
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f": {' '.join(str(error).split())}"
+    mark = error.problem_mark
+    return f": {error.problem} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def describe(error: ValidationError) -> str:
@@ -360,7 +368,13 @@ def describe(error: ValidationError) -> str:
             hint = did_you_mean(path[-1], _field_names())
             return f"unknown field {place!r}{hint if 'did you mean' in hint else ''}"
         case "missing":
-            return f"field {place!r} is missing"
+            hint = "; write maximize, minimize or watch" if path[-1] == "direction" else ""
+            return f"field {place!r} is missing{hint}"
+        case "string_pattern_mismatch":
+            return (
+                f"{place}: use at most 100 letters, digits, `.`, `_` and `-`, beginning with a "
+                f"letter or digit, but got {first['input']!r}"
+            )
         case "value_error":
             message = str(first["ctx"]["error"])
             return f"{place}: {message}" if place else message

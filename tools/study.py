@@ -173,7 +173,7 @@ def with_name(spec: StudySpec, name: str) -> StudySpec:
     Raises:
         SpecError: If it is no name for a study.
     """
-    return parse_spec(spec.to_dict() | {"name": name}, "the name")
+    return parse_spec(spec.to_dict() | {"name": name}, "the study")
 
 
 def branch(
