@@ -32,6 +32,8 @@ _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
 _EVENTS_SHOWN = 200
 _TOP = 10
+_HALF_WIDTH = 460
+"""Pixels of a figure that shares its row with another."""
 _TERMINAL_COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -123,6 +125,8 @@ def _page(study: StudyRecord, trials: Sequence[TrialRecord]) -> dict[str, Any]:
     scripts = [get_plotlyjs(), (_TEMPLATES / "report.js").read_text(encoding="utf-8")]
     return {
         "panels": drawn,
+        "odd": sum(panel.min_width <= _HALF_WIDTH for panel in drawn) % 2 == 1,
+        "half_width": _HALF_WIDTH,
         # Only `<` can end a script element, and JSON has another way to write it.
         "figures": Markup(f"[{figures}]".replace("<", "\\u003c")),
         "plotly": Markup(scripts[0]),
@@ -132,8 +136,17 @@ def _page(study: StudyRecord, trials: Sequence[TrialRecord]) -> dict[str, Any]:
         "colors": OUTCOME_COLORS,
         "metrics": list(study.spec.metrics),
         "parameters": list(study.spec.space),
-        "yaml": study.spec.to_yaml(resolved=True),
+        "yaml": _without_secrets(study.spec).to_yaml(resolved=True),
     }
+
+
+def _without_secrets(spec: StudySpec) -> StudySpec:
+    """Return the spec without the values of environment variables: a report is passed on."""
+    if not isinstance(spec.objective, ScriptObjective):
+        return spec
+    hidden = dict.fromkeys(spec.objective.environment, "(not shown)")
+    objective = spec.objective.model_copy(update={"environment": hidden})
+    return spec.model_copy(update={"objective": objective})
 
 
 def _policy(scripts: Sequence[str]) -> str:

@@ -84,11 +84,14 @@ def importance(spec: StudySpec, trials: Sequence[TrialRecord]) -> dict[str, floa
     complete = [trial for trial in trials if trial.state is Outcome.COMPLETE]
     if len(complete) < _FEWEST_FOR_IMPORTANCE:
         return None
+    # PED-ANOVA would give a share to a parameter that stood still.
+    varied = [name for name in spec.space if _varies(name, complete)]
+    if not varied:
+        return None
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     from .optuna_bridge import rebuild
 
-    used = [name for name in spec.space if any(name in t.configuration for t in complete)]
     top = max(0.1, _TOP_TRIALS / len(complete))
     with warnings.catch_warnings():
         # Optuna warns of small samples and of the option to leave values unnormalised.
@@ -96,14 +99,14 @@ def importance(spec: StudySpec, trials: Sequence[TrialRecord]) -> dict[str, floa
         weights = get_param_importances(
             rebuild(spec, complete),
             evaluator=PedAnovaImportanceEvaluator(target_quantile=top),
-            params=used,
+            params=varied,
             normalize=False,
         )
     total = sum(weights.values())
     if total <= 0 or not math.isfinite(total):
         return None
-    ranked = sorted(used, key=lambda name: -weights[name])
-    return {name: weights[name] / total for name in ranked}
+    ranked = sorted(spec.space, key=lambda name: -weights.get(name, 0.0))
+    return {name: weights.get(name, 0.0) / total for name in ranked}
 
 
 def counts(trials: Iterable[TrialRecord]) -> dict[str, int]:
@@ -111,6 +114,11 @@ def counts(trials: Iterable[TrialRecord]) -> dict[str, int]:
     found = Counter(str(trial.state) for trial in trials)
     order = [*map(str, Outcome), "running", "waiting"]
     return {state: found[state] for state in order if found[state]}
+
+
+def _varies(name: str, trials: Sequence[TrialRecord]) -> bool:
+    """Tell whether a parameter took several values, or was active in some trials only."""
+    return len({repr(trial.configuration.get(name, ...)) for trial in trials}) > 1
 
 
 def _losses(trial: TrialRecord, spec: StudySpec) -> tuple[float, ...]:

@@ -26,10 +26,12 @@ OUTCOME_COLORS = {
 """The color of each outcome and of the states before one; readable on light and dark pages."""
 
 MUTED, ACCENT = "#8fa3bd", "#e8590c"
-BROKEN = "#b4bcc8"
-"""Of trials that break a limit."""
+BROKEN = {"color": "#8a94a3", "symbol": "circle-open"}
+"""The marker of trials that break a limit."""
 SCALE = [[0.0, "#a9b8cc"], [0.5, "#5b8fd6"], [1.0, ACCENT]]
 
+_LONGEST = 24
+"""Characters of a name that stand in a figure."""
 
 _TEMPLATE = go.layout.Template(
     layout={
@@ -37,11 +39,16 @@ _TEMPLATE = go.layout.Template(
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#75808f"},
         "colorway": [MUTED, ACCENT, *OUTCOME_COLORS.values()],
-        "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 48, "b": 50},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#8a94a3", "activecolor": ACCENT},
         **{
-            axis: {"gridcolor": "rgba(128,140,160,0.2)", "zeroline": False, "automargin": True}
+            axis: {
+                "gridcolor": "rgba(128,140,160,0.2)",
+                "zeroline": False,
+                "automargin": True,
+                "ticklabelstandoff": 4,
+            }
             for axis in ("xaxis", "yaxis")
         },
     }
@@ -61,12 +68,25 @@ def _green(color: str) -> float:
 _GREENS = [_green(color) for color in sequential.Blues]
 
 
+def short(name: str) -> str:
+    """Return a name that leaves room for the figure."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
 def finished(figure: go.Figure) -> go.Figure:
     """Return a figure in our look, in which names stand as literal text.
 
     Hover and text templates must be constants, for they stay as they are.
     """
     figure.update_layout(template=_TEMPLATE, title=None)
+    for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+        if axis.title.text:
+            axis.title.text = short(axis.title.text)
+        if axis.type == "category" and axis.categoryarray is not None:
+            # Optuna names a category by its `repr`.
+            axis.tickvals = axis.categoryarray
+            axis.ticktext = [short(name.strip("'")) for name in axis.categoryarray]
+    figure.for_each_annotation(lambda note: note.update(text=short(note.text)))
     return go.Figure(_literal(figure.to_plotly_json()))
 
 

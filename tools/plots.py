@@ -84,7 +84,7 @@ def _history(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     points, best, broken = figure.data
     points.update(marker={"color": OUTCOME_COLORS["complete"]})
     best.update(name="best so far", line={"color": ACCENT, "shape": "hv"})
-    broken.update(name="breaks a limit", showlegend=len(broken.x) > 0)
+    broken.update(name="breaks a limit", showlegend=len(broken.x) > 0, marker=BROKEN)
     figure.update_traces(hovertemplate="trial %{x}: %{y:.6g}<extra></extra>")
     figure.update_layout(xaxis_title="trial")
     return Panel(title, figure)
@@ -141,10 +141,12 @@ def _fronts(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
                 hovertemplate="%{x:.6g}, %{y:.6g}<extra>%{fullData.name}</extra>",
                 showlegend=len(trace.x) > 0,
             )
-            trace.marker = {
-                "color": ACCENT if best else BROKEN if broken else OUTCOME_COLORS["complete"],
-                "size": 9 if best else 6,
-            }
+            if broken:
+                trace.marker = BROKEN
+            elif best:
+                trace.marker = {"color": ACCENT, "size": 9}
+            else:
+                trace.marker = {"color": OUTCOME_COLORS["complete"]}
         drawn.append(Panel(title, figure, note))
     return drawn
 
@@ -171,7 +173,7 @@ def _importance(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
         )
     )
     figure.update_xaxes(tickformat=".0%", rangemode="tozero")
-    figure.update_yaxes(type="category", ticksuffix=" ")
+    figure.update_yaxes(type="category", categoryarray=names)
     figure.update_layout(height=max(_HEIGHT, 90 + 28 * len(names)), margin={"r": 50})
     return Panel(title, figure, "Share in what sets the best trials apart (PED-ANOVA).")
 
@@ -220,9 +222,9 @@ def _slices(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
             marker_colorbar={"thickness": 12, "title": "trial"},
             selector={"name": "Feasible Trial"},
         )
-        figure.update_traces(marker_color=BROKEN, selector={"name": "Infeasible Trial"})
-        figure.update_layout(width=None)
-        drawn.append(Panel(title, figure, note, min_width=230 * len(spec.space)))
+        figure.update_traces(marker=BROKEN, selector={"name": "Infeasible Trial"})
+        figure.update_layout(width=None, margin={"r": 70})
+        drawn.append(Panel(title, figure, note, min_width=180 * len(spec.space)))
     return drawn
 
 
@@ -261,8 +263,8 @@ def _timeline(trials: Sequence[TrialRecord]) -> Panel:
                 "<extra>%{fullData.name}</extra>",
             )
     slots = sorted({attempt.slot for _, attempt in runs}, reverse=True)
-    figure.update_xaxes(title=f"{unit} since the first start")
-    figure.update_yaxes(type="category", categoryarray=slots, ticksuffix=" ")
+    figure.update_xaxes(title=f"{unit} since start")
+    figure.update_yaxes(type="category", categoryarray=slots)
     figure.update_layout(
         barmode="overlay", showlegend=True, height=max(_HEIGHT, 130 + 34 * len(slots))
     )

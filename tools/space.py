@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ Scalar = bool | int | float | str | None
 Configuration = dict[str, Scalar]
 
 _SAMPLING_ATTEMPTS = 10_000
+_MOST_COUNTED = 10_000
 _GRID_TOLERANCE = 1e-9
 
 
@@ -128,6 +130,12 @@ class Float(_Parameter):
             return FloatDistribution(self.low, self.high, log=self.log)
         return FloatDistribution(self.low, self._decimal(self._grid_points() - 1), step=self.step)
 
+    def values(self) -> Iterator[float] | None:
+        """Return the grid's points in order, None without a grid."""
+        if self.step is None:
+            return None
+        return (self._grid_value(point) for point in range(self._grid_points()))
+
     def _grid_points(self) -> int:
         assert self.step is not None
         return math.floor((self.high - self.low) / self.step + _GRID_TOLERANCE) + 1
@@ -208,8 +216,8 @@ class Int(_Parameter):
         return IntDistribution(self.low, high, log=self.log, step=self.step)
 
     def values(self) -> Iterator[int]:
-        """Yield the allowed values in order."""
-        yield from range(self.low, self.high + 1, self.step)
+        """Return the allowed values in order."""
+        return iter(range(self.low, self.high + 1, self.step))
 
     def _grid_points(self) -> int:
         return (self.high - self.low) // self.step + 1
@@ -259,6 +267,10 @@ class Categorical(_Parameter):
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.choices)
+
+    def values(self) -> Iterator[Scalar]:
+        """Return the choices in order."""
+        return iter(self.choices)
 
 
 def _kind_of(data: Any) -> str | None:
@@ -549,6 +561,28 @@ class SearchSpace(BaseModel):
             f"no configuration out of {_SAMPLING_ATTEMPTS} satisfied the constraints "
             f"{[str(comparison) for comparison in self.constraints]}; loosen them"
         )
+
+    def size(self) -> int | None:
+        """Return the number of configurations, None if there are infinitely or very many."""
+        if any(parameter.values() is None for parameter in self.parameters.values()):
+            return None
+        everything = self._configurations(self._order(), {})
+        counted = list(itertools.islice(everything, _MOST_COUNTED + 1))
+        if len(counted) > _MOST_COUNTED:
+            return None
+        return sum(map(self.satisfies_constraints, counted))
+
+    def _configurations(
+        self, names: Sequence[str], configuration: Configuration
+    ) -> Iterator[Configuration]:
+        """Yield every way to go on with a configuration, constraints left aside."""
+        if not names:
+            yield configuration
+        elif not self.is_active(names[0], configuration):
+            yield from self._configurations(names[1:], configuration)
+        else:
+            for value in self.parameters[names[0]].values() or ():
+                yield from self._configurations(names[1:], {**configuration, names[0]: value})
 
     def to_optuna(self) -> dict[str, BaseDistribution]:
         """Return each parameter's range as an Optuna distribution."""

@@ -1,9 +1,16 @@
 "use strict";
 
+// Only buttons that stay on this page: Plotly's own list has one that sends the figure away.
+const config = {
+  responsive: true,
+  displaylogo: false,
+  showSendToCloud: false,
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+};
 const figures = JSON.parse(document.getElementById("figures").textContent);
 for (const place of document.querySelectorAll("[data-figure]")) {
   const figure = figures[Number(place.dataset.figure)];
-  Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displaylogo: false });
+  Plotly.newPlot(place, figure.data, figure.layout, config);
 }
 
 // Numbers go before text, and gaps last in either direction.

@@ -455,3 +455,24 @@ def test_a_flat_space_comes_back_from_optuna_unchanged():
 def test_an_unknown_distribution_is_refused_by_name():
     with pytest.raises(TypeError, match="parameter 'x': 'normal' is not supported"):
         SearchSpace.from_optuna({"x": "normal"})
+
+
+# --- the number of configurations ------------------------------------------------------------
+
+
+def test_the_size_counts_each_branch_and_leaves_out_what_breaks_a_constraint():
+    space = SearchSpace(
+        parameters={
+            "kind": Categorical(choices=["a", "b"]),
+            "depth": Int(low=1, high=3, when={"kind": "b"}),
+            "rate": Float(low=0.0, high=0.4, step=0.2),
+            "most": Int(low=1, high=2),
+        },
+        constraints=["most < 2"],
+    )
+    assert space.size() == (1 + 3) * 3
+
+
+def test_a_space_without_end_has_no_size():
+    assert SearchSpace(parameters={"x": Float(low=0, high=1)}).size() is None
+    assert SearchSpace(parameters={"x": Int(low=1, high=100_000)}).size() is None
