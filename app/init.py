@@ -21,9 +21,7 @@ from ..tools.script_declared import Remark, printable
 from ..tools.script_metrics import GuessedMetric
 from ..tools.space import Parameter
 
-TRIALS = 50
-"""Trials of the budget if nothing else is asked for."""
-
+_TRIALS = 50
 _WIDTH = 100
 _PLAIN_NAMES = {"main", "run", "script", "train", "training"}
 _EXAMPLE_SPACE = """\
@@ -53,14 +51,13 @@ class InitResult:
     """One sentence on what a person has to fill in before the spec loads; None if nothing."""
 
 
-def write_spec(script: Path, output: Path | None = None, *, trials: int = TRIALS) -> InitResult:
+def write_spec(script: Path, output: Path | None = None) -> InitResult:
     """Read a script, without running it, and write a spec that tunes it.
 
     Args:
         script: The training script, a `.py` file.
         output: The spec to write; `luthier.yaml` beside the script if None. Trials run in its
             folder.
-        trials: The budget, 1 or more.
 
     Raises:
         ScriptError: If the script cannot be read, or the spec exists or cannot be written.
@@ -70,7 +67,7 @@ def write_spec(script: Path, output: Path | None = None, *, trials: int = TRIALS
     path = os.path.relpath(script, output.parent)
     if path.startswith("-"):  # python would take it for an option
         path = f".{os.sep}{path}"
-    text = render_spec(reading, _study_name(script), ["python", path], trials=trials)
+    text = render_spec(reading, _study_name(script), ["python", path])
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -84,16 +81,13 @@ def write_spec(script: Path, output: Path | None = None, *, trials: int = TRIALS
     return InitResult(output, reading, _missing(reading, output))
 
 
-def render_spec(
-    reading: ScriptReading, name: str, command: list[str], *, trials: int = TRIALS
-) -> str:
+def render_spec(reading: ScriptReading, name: str, command: list[str]) -> str:
     """Return a commented spec as YAML text.
 
     Args:
         reading: What the script tells.
         name: The study's name.
         command: The script's command, to which the reading's sub-command is added.
-        trials: The budget, 1 or more.
 
     Returns:
         A document that loads as a `StudySpec`. Where the reading has no parameter or no metric to
@@ -108,9 +102,9 @@ def render_spec(
         _space(reading.found) if reading.found else _EXAMPLE_SPACE,
         _metrics(reading),
         _comment("Further caps: wall_seconds (such as 2h), device_seconds, trial_seconds.")
-        + f"budget: {{trials: {trials}}}\n",
+        + f"budget: {{trials: {_TRIALS}}}\n",
         _remarks("Left as it is:", reading.left_alone),
-        _remarks("Not read:", reading.unread),
+        _remarks("Not read, or to be given by hand:", reading.unread),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -202,21 +196,32 @@ def _comment(text: str, indent: str = "", inner: str = "") -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes texts that the spec's loader would take for numbers, such as `1e-3`."""
+    """Keeps a text on one line, and quotes one that the spec's loader would take for a number."""
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[\d.]+[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
 
 def _flow(value: Any) -> str:
-    """Return a value as YAML on one line."""
+    """Return a value as printable YAML on one line."""
+    text = _dump(value, allow_unicode=True)
+    return text if text.isprintable() else _dump(value, allow_unicode=False)
+
+
+def _dump(value: Any, *, allow_unicode: bool) -> str:
     text = yaml.dump(
         value,
         Dumper=_Dumper,
         default_flow_style=True,
-        allow_unicode=True,
+        allow_unicode=allow_unicode,
         sort_keys=False,
         width=float("inf"),
     )

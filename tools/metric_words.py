@@ -29,6 +29,8 @@ SPLITS: dict[str, Split] = {
     "dev": "validation",
     "eval": "validation",
     "evaluation": "validation",
+    "evaluate": "validation",
+    "validate": "validation",
     "heldout": "validation",
     "test": "test",
     "testing": "test",
@@ -43,7 +45,12 @@ COSTS = {"time", "seconds", "latency"}
 PROGRESS = ("epoch", "ep", "step", "iter", "iteration", "round", "generation")
 """Words for a number that counts, the best to count by first."""
 
-_FILLERS = set("average avg mean set current final the overall model on is was of for at".split())
+QUALIFIERS = {"on", "of", "for", "the", "at", "after", "in", *PROGRESS}
+"""Words before a number that belongs to a label: `accuracy on 100 images: 0.9`."""
+
+_FILLERS = QUALIFIERS | set(
+    "average avg mean current final overall is was model network set images samples data".split()
+)
 _PREFIXES = {"validation": "val", "test": "test", "training": "train", "unknown": ""}
 
 

@@ -53,8 +53,8 @@ _WORDS: tuple[Kind, ...] = ("str", "bool")
 ROWS = (
     # What only looks like one of the rows below.
     Row(r"_warm_?up_(ratio|frac|fraction|prop|proportion|pct)_", Linear(0.0, 0.3)),
-    Row(r"_warm_?up(_rounds?|_epochs?)?_", SmallInt(0, 5)),
-    Row(r"_warm_?up_", SmallInt(0, 1000)),
+    Row(r"_warm_?up_(steps|iters?|iterations|batches)_", SmallInt(0, 1000)),
+    Row(r"_warm_?up_", SmallInt(0, 5)),
     Row(r"_(grad|gradient)?_?accum\w*_(steps?|iters?|batches)_", PowersOfTwo((1, 2, 4, 8))),
     Row(r"_(lr|learning_rate)_?(decay|gamma|factor|mult)_", Linear(0.1, 1.0, (0.9, 0.9999))),
     Row(r"_lora_(r|rank|alpha|dim)_", PowersOfTwo((4, 8, 16, 32, 64))),
@@ -137,6 +137,7 @@ ROWS = (
         r"_(clip\w*|max_norm|(max_)?grad(ient)?_(clip\w*|norm))_",
         LogFloat(10, 1e-2, 100.0, (0.1, 10.0)),
     ),
+    Row(r"_gae_lambda_", Linear(0.8, 1.0)),
     Row(r"_gamma_", Linear(0.1, 1.0, (0.8, 0.9999))),
     # Regularisation.
     Row(r"_(drop\w*|p_?drop)_", Linear(0.0, 0.9)),

@@ -52,7 +52,7 @@ class LogFloat:
     floor: float
     ceiling: float
     typical: tuple[float, float] | None = None
-    """The range if the default is missing or 0."""
+    """The range if the default is missing or 0; its low end then stands for 0."""
     kinds: tuple[Kind, ...] = ("float",)
 
     def propose(self, declared: Declared) -> Proposal | Refusal:
@@ -66,8 +66,12 @@ class LogFloat:
             return _float(declared, low, high, log=True, default=default)
         if self.typical is None:
             return _NO_DEFAULT if default is None else _NO_SCALE
-        note = "0 in the script, which a logarithmic range cannot hold" if default == 0 else None
-        return _float(declared, *self.typical, log=True, default=None, note=note)
+        low, high = self.typical
+        if default is None:
+            return _float(declared, low, high, log=True, default=None)
+        low = low if declared.low is None else max(low, declared.low)
+        note = f"0 in the script; {low:g} is the nearest"
+        return _float(declared, low, high, log=True, default=low, note=note)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class ScriptReading:
     left_alone: tuple[Remark, ...]
     """What was understood and is not tuned, with the reason."""
     unread: tuple[Remark, ...]
-    """What could not be read, with the reason."""
+    """What could not be read, or has to be given by hand, with the reason."""
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -194,17 +194,19 @@ def _select(source: Source, script: Script) -> _Selection:
     read = source.read(script)
     seed = next((declared for declared in read.declared if is_seed(declared)), None)
     found: dict[str, ReadParameter] = {}
-    left_alone = []
+    left_alone: list[Remark] = []
+    unread = list(read.unread)
     for declared in read.declared:
         if declared is seed:
             continue
         proposal = propose(declared, known_only=source.known_only)
         if isinstance(proposal, Refusal):
             text = f"`{declared.shown}`: {proposal.reason}{declared.needed}"
-            left_alone.append(Remark(declared.line, text))
+            # without a required argument no trial would run: it stands with what needs attention
+            (unread if declared.required else left_alone).append(Remark(declared.line, text))
         else:
             found[declared.name] = ReadParameter(proposal.parameter, declared, proposal.note)
-    return _Selection(source, read.command, found, seed, left_alone, read.unread)
+    return _Selection(source, read.command, found, seed, left_alone, unread)
 
 
 def _passed_over(chosen: _Selection, selections: list[_Selection]) -> list[Remark]:

@@ -43,8 +43,9 @@ def _argument(script: Script, call: ast.Call) -> Declared | Remark | None:
         return Remark(call.lineno, "An argument's name cannot be written on a command line")
     if not option.startswith("-"):
         return _positional(call, option, given)
+    dest = script.scalar(given.get("dest"))
     base = Declared(
-        name=script.text(given.get("dest")) or option.lstrip("-").replace("-", "_"),
+        name=dest if isinstance(dest, str) and dest else option.lstrip("-").replace("-", "_"),
         argument=option,
         kind="str",
         line=call.lineno,

@@ -16,6 +16,7 @@ from .metric_words import (
     COSTS,
     DIRECTIONS,
     PROGRESS,
+    QUALIFIERS,
     SPLITS,
     Direction,
     Split,
@@ -62,8 +63,8 @@ class GuessedMetric:
         # a loss without a split is nearly always the training loss
         rank += self.split == "unknown" and self.direction == "minimize"
         once = self.how == "printed" and "{step}" not in (self.pattern or "")
-        late = once or "best" in words_of(self.name)
-        return (not self.can_be_optimised, rank, late, self.direction == "minimize", self.line)
+        best = "best" in words_of(self.name)
+        return not self.can_be_optimised, rank, best, once, self.direction == "minimize", self.line
 
 
 def guess_metrics(script: Script) -> tuple[list[GuessedMetric], list[Remark]]:
@@ -85,10 +86,15 @@ def guess_metrics(script: Script) -> tuple[list[GuessedMetric], list[Remark]]:
         else:
             for line in printed_lines(script, output):
                 printed += _in_line(line, output)
-    if any(last_name(k.value) == "stdout" for call in script.calls for k in call.keywords):
+    if _logs_to_stdout(script):
         printed = [replace(metric, note=None) for metric in printed]
     found = reported or json_lines or printed
     return _distinct(found), remarks if found else [*remarks, *_tracked(script)]
+
+
+def _logs_to_stdout(script: Script) -> bool:
+    values = [v for call in script.calls for v in (*call.args, *keywords(call).values())]
+    return any(dotted(value) == "sys.stdout" for value in values)
 
 
 def _named(name: str, line: int, how: Literal["reported", "json"]) -> GuessedMetric:
@@ -172,14 +178,22 @@ def _in_line(line: Line, output: Output) -> Iterator[GuessedMetric]:
 def _label(line: Line, i: int, hole: Hole) -> list[str]:
     """Return the words that name a hole: those just before it, else its expression's."""
     before = line[i - 1] if i else ""
-    if not isinstance(before, str) or not before.strip():
+    if not isinstance(before, str) or not before.strip() or _qualifies(before):
         return []
-    label = label_words(re.split(r"[,;|()\[\]/]| - ", before.rstrip(" :=([*-"))[-1])
+    text = ""
+    for part in line[:i]:
+        text += part if isinstance(part, str) else " " if _qualifies(text) else ","
+    label = label_words(re.split(r"[,;|()\[\]/]| - ", text.rstrip(" :=([*-"))[-1])
     if direction_of(label) is not None:
         return label
     if label or before.rstrip().endswith(("/", "(")):
         return []  # the text speaks of something else, whatever the expression is called
     return [word for word in dict.fromkeys(hole.words) if word in DIRECTIONS or word in SPLITS]
+
+
+def _qualifies(text: str) -> bool:
+    """Tell whether a number after the text belongs to a label: `accuracy on 100 images`."""
+    return words_of(text)[-1:] != [] and words_of(text)[-1] in QUALIFIERS
 
 
 def _first_split(sources: Iterable[Iterable[str]]) -> Split:

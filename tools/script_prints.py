@@ -17,6 +17,7 @@ from .script_source import Script, dotted, keywords, last_name
 
 _PRINTS = {"print", "tqdm.write", "tqdm.tqdm.write", "click.echo", "typer.echo", "sys.stdout.write"}
 _LOG_METHODS = {"info", "warning", "debug", "critical"}
+_TERMINAL_CODE = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 _PERCENT = re.compile(
     r"%(\((?P<key>\w+)\))?(?P<spec>[-+ 0#]*\d*(?:\.\d+)?)[hlL]?(?P<kind>[diouxXeEfFgGcrsa%])"
 )
@@ -128,8 +129,8 @@ def _parts(script: Script, node: ast.expr) -> Line:
         case ast.Call(func=ast.Attribute(value=inner, attr="format")):
             return _formatted(script.text(inner), node)
         case ast.Dict(keys=keys, values=values):
-            pairs = zip(keys, values, strict=True)
-            return [p for k, v in pairs for p in (f", {script.text(k)!r}: ", _hole(v))]
+            texts = [f"{', ' if i else '{'}{script.text(key)!r}: " for i, key in enumerate(keys)]
+            return [p for pair in zip(texts, map(_hole, values), strict=True) for p in pair]
         case _:
             return [_hole(node)]
 
@@ -216,7 +217,7 @@ def _lines(parts: Line) -> Iterator[Line]:
 
 
 def _append(line: Line, text: str) -> None:
-    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+", " ", _TERMINAL_CODE.sub("*", text))
     text = re.sub(r"[*{}]+", "*", "".join(c if c.isprintable() else "*" for c in text))
     last = line[-1] if line else None
     if isinstance(last, str):

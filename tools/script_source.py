@@ -21,6 +21,7 @@ from .space import Scalar
 
 _LARGEST_INTEGER = 2**53
 _LONGEST_RANGE = 32
+_LONGEST_TEXT = 200
 _ENUMS = {"Enum", "StrEnum", "IntEnum"}
 
 
@@ -245,7 +246,9 @@ def is_scalar(value: object) -> TypeGuard[Scalar]:
         return math.isfinite(value)
     if isinstance(value, int):
         return abs(value) <= _LARGEST_INTEGER
-    return value is None or (isinstance(value, str) and value.isprintable())
+    if isinstance(value, str):
+        return value.isprintable() and len(value) <= _LONGEST_TEXT
+    return value is None
 
 
 def keywords(call: ast.Call) -> dict[str, ast.expr]:
