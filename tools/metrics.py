@@ -33,20 +33,24 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     Literal text but for `{value}` and `{step}` (a number), `*` (any text) and white space (any
     white space). The groups of the result are `value` and, where the pattern has it, `step`.
     """
-    parts = re.split(r"(\{value\}|\{step\}|\*|\s+)", pattern)
+    first, *rest = [_segment(text) for text in pattern.split("*")]
+    # An atomic group keeps its first match, so that a long line cannot make the search explode.
+    return re.compile(first + "".join(f"(?>.*?{each})" for each in rest), re.IGNORECASE)
+
+
+def _segment(text: str) -> str:
+    """Return the regular expression of a pattern's text between two `*`."""
     expression = ""
-    for part in parts:
+    for part in re.split(r"(\{value\}|\{step\}|\s+)", text):
         if part == "{value}":
             expression += f"(?P<value>{_NUMBER})"
         elif part == "{step}":
             expression += r"(?P<step>\d+)"
-        elif part == "*":
-            expression += ".*?"
         elif part.isspace():
             expression += r"\s+"
         else:
             expression += re.escape(part)
-    return re.compile(expression, re.IGNORECASE)
+    return expression
 
 
 @dataclass
@@ -111,7 +115,7 @@ def parse_report(line: bytes) -> Report | None:
     step = data.get("step")
     if step is not None and (type(step) is not int or not 0 <= step < _STEPS):
         return None
-    metrics = {str(name)[:200]: _number(value) for name, value in data["metrics"].items()}
+    metrics = {_text(name)[:200]: _number(value) for name, value in data["metrics"].items()}
     found = {name: value for name, value in metrics.items() if value is not None}
     return Report(step, found) if found else None
 
@@ -124,19 +128,31 @@ class MetricsFile:
     offset: int = 0
 
     def read_new(self) -> list[Report]:
-        """Return the whole reports written since the last call, at most about 1 MB of them."""
+        """Return the whole reports written since the last call, at most about 1 MB of them.
+
+        No report is left only if the list is empty.
+        """
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
-                block = file.read(_MAX_READ)
+                while block := file.read(_MAX_READ):
+                    end = block.rfind(b"\n") + 1
+                    if end == 0 and len(block) == _MAX_READ:  # a line of a megabyte is no report
+                        end = len(block)
+                    self.offset += end
+                    parsed = [parse_report(line) for line in block[:end].splitlines()]
+                    reports = [report for report in parsed if report is not None]
+                    if reports or end == 0:
+                        return reports
+                    file.seek(self.offset)
         except FileNotFoundError:
-            return []
-        end = block.rfind(b"\n") + 1
-        if end == 0 and len(block) == _MAX_READ:  # a line of a megabyte is no report
-            end = len(block)
-        self.offset += end
-        parsed = [parse_report(line) for line in block[:end].splitlines()]
-        return [report for report in parsed if report is not None]
+            pass
+        return []
+
+
+def _text(name: str) -> str:
+    # JSON can spell halves of characters, which no database stores.
+    return name.encode("utf-8", "replace").decode()
 
 
 def _number(value: object) -> float | None:

@@ -4,7 +4,14 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from luthier.tools.metrics import MAX_LINE, MetricsFile, OutputReader, Report, parse_report
+from luthier.tools.metrics import (
+    MAX_LINE,
+    MetricsFile,
+    OutputReader,
+    Report,
+    compile_pattern,
+    parse_report,
+)
 
 examples = settings(derandomize=True, deadline=None, max_examples=80, database=None)
 
@@ -146,5 +153,18 @@ def test_foreign_and_huge_lines_are_passed_over(tmp_path):
     file = MetricsFile(tmp_path / "metrics.jsonl")
     huge = b'{"metrics": {"a": 1}, "x": "' + b"x" * (3 << 20) + b'"}\n'
     file.path.write_bytes(b"hello\n\xff\n{}\n" + line_of(a=1) + huge + line_of(b=2))
-    read = [report for _ in range(6) for report in file.read_new()]
-    assert read == [Report(1, {"a": 1.0}), Report(1, {"b": 2.0})]
+    assert file.read_new() == [Report(1, {"a": 1.0})]
+    assert file.read_new() == [Report(1, {"b": 2.0})]
+    assert file.read_new() == []
+
+
+def test_a_name_with_half_a_character_is_mended():
+    report = parse_report(b'{"metrics": {"\\ud800a": 1, "\\u00e9": 2}}')
+    assert report == Report(None, {"?a": 1.0, "\u00e9": 2.0})
+
+
+def test_a_long_line_that_almost_matches_does_not_make_the_search_explode() -> None:
+    pattern = compile_pattern("a * b * c * d * e={value}")
+
+    assert pattern.search("a b c d " * 1250) is None
+    assert pattern.search("a b c d " * 100 + "e=3")["value"] == "3"
