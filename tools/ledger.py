@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from . import schema as t
-from .database import Database, LedgerError, add_event, insert, open_database, value_to_sql
+from .database import Database, LedgerError, add_event, bump, insert, open_database, value_to_sql
 from .executors.launcher import start_ticks
 from .outcomes import Outcome
 from .records import (
@@ -316,6 +316,7 @@ class Ledger:
                 author=_who(),
                 created_at=time.time(),
             )
+            bump(db, study.id)
 
     def owner(self, study: StudyRecord) -> Owner | None:
         """Return the living owner of the study's lease, None if nobody runs it."""
@@ -351,7 +352,8 @@ class Ledger:
             c = t.wishes.c
             stale = sa.and_(c.study_id == study.id, c.handled_at.is_(None), c.kind != "resume")
             db.execute(sa.update(t.wishes).where(stale).values(handled_at=time.time()))
-        return Writer(self._database, study, int(values["token"]))
+        # What the caller knows of the study may have been read before another worker's run.
+        return Writer(self._database, self.study(study.name), int(values["token"]))
 
     def close(self) -> None:
         """Close all connections."""

@@ -8,13 +8,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from .executors.launcher import Request
+from .executors.launcher import Request, without_secrets
 from .space import Configuration, Scalar
 from .spec import (
     CallableObjective,
@@ -32,8 +34,8 @@ def check_objective(spec: StudySpec, working_directory: Path) -> None:
     """Check, before anything is started, that the objective can be run.
 
     Raises:
-        SpecError: If a script or command is missing, does not parse, a module has no such function,
-            or a recipe's options cannot be met.
+        SpecError: If a script, command or module is missing, a script does not parse, or a
+            recipe's options cannot be met.
     """
     match spec.objective:
         case ScriptObjective():
@@ -44,6 +46,7 @@ def check_objective(spec: StudySpec, working_directory: Path) -> None:
                 raise SpecError(
                     f"objective.reference must read `module:function`, but got {reference!r}"
                 )
+            _check_module(module, working_directory)
         case RecipeObjective(options=options):
             from .recipes import supervised
 
@@ -56,11 +59,35 @@ def check_objective(spec: StudySpec, working_directory: Path) -> None:
                 raise SpecError(f"objective.options: {error}") from None
 
 
+def _check_module(name: str, working_directory: Path) -> None:
+    """Look for a module where a trial will, without importing it or its parents."""
+    if name in sys.modules:
+        return
+    first, *rest = name.split(".")
+    found = PathFinder.find_spec(first, [str(working_directory)]) or _find(first, None)
+    for part in rest:
+        if found is not None:
+            within = found.submodule_search_locations
+            found = _find(f"{found.name}.{part}", within) if within is not None else None
+    if found is None:
+        raise SpecError(f"objective.reference: there is no module {name!r}")
+
+
+def _find(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+    return next((spec for spec in specs if spec is not None), None)
+
+
 def _check_script(objective: ScriptObjective, working_directory: Path) -> None:
     program, *rest = objective.command
     if program != "python" and shutil.which(program, path=_search_path(objective)) is None:
         if not (working_directory / program).is_file():
             raise SpecError(f"objective.command: there is no program {program!r}")
+    if objective.pass_by == "constants" and not any(word.endswith(".py") for word in rest):
+        raise SpecError(
+            "objective.command: `pass_by: constants` needs a Python script (.py), "
+            f"but got {objective.command}"
+        )
     script = next((word for word in rest if not word.startswith("-")), None)
     if script is None or not script.endswith(".py"):
         return
@@ -72,7 +99,9 @@ def _check_script(objective: ScriptObjective, working_directory: Path) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise SpecError(f"objective.command: there is no script {str(path)!r}{hint}")
     try:
-        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the script's own style
+            compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f" (line {line})" if line else ""
@@ -125,7 +154,7 @@ def build_request(
     Environment variables of the trial are this process's own without Luthier's secrets, then the
     slot's, the protocol's (`tools.reporting`) and the spec's.
     """
-    inherited = {k: v for k, v in os.environ.items() if not _is_secret(k)}
+    inherited = without_secrets(os.environ)
     protocol = {
         "LUTHIER_CONFIG": str(attempt_folder / "config.json"),
         "LUTHIER_METRICS": str(attempt_folder / "metrics.jsonl"),
@@ -205,20 +234,20 @@ def argument(form: str, value: Scalar) -> list[str]:
     """Return the words of one command-line argument.
 
     The form is `--lr` (two words), `lr=` (one word), or a flag: `--amp/` (present when true),
-    `/--no-amp` (present when false), `--amp/--no-amp`.
+    `/--no-amp` (present when false), `--amp/--no-amp`. A value that begins with a dash, which a
+    parser could take for an option, is joined to `--lr` by `=`.
     """
     if "/" in form:
         on, _, off = form.partition("/")
         word = on if value else off
         return [word] if word else []
+    text = _as_text(value)
     if form.endswith("="):
-        return [form + _as_text(value)]
-    return [form, _as_text(value)]
+        return [form + text]
+    if form.startswith("--") and text.startswith("-"):
+        return [f"{form}={text}"]  # argparse takes a word such as -1e-05 for an option
+    return [form, text]
 
 
 def _as_text(value: Scalar) -> str:
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def _is_secret(name: str) -> bool:
-    return name.startswith(("LUTHIER_LLM_", "OPENAI_"))

@@ -61,6 +61,10 @@ def _curve(trial: TrialRecord, spec: StudySpec) -> dict[int, float]:
     return dict((trial.curves or {}).get(name, {}))
 
 
+def _same(a: float | None, b: float) -> bool:
+    return a == b or (a is not None and math.isnan(a) and math.isnan(b))
+
+
 def violations(trial: TrialRecord, spec: StudySpec) -> dict[str, float]:
     """Return by how much a trial breaks each limit; a value <= 0 keeps it (Optuna's rule).
 
@@ -158,7 +162,10 @@ class PruningView:
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
         if step not in frozen.intermediate_values:
             trial.report(value, step)
-        return trial.should_prune()
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        # Asked first in any case: successive halving notes how far each trial has come.
+        prune = bool(trial.should_prune())
+        return prune and len(complete) >= self._spec.pruner.start_up_trials
 
     def finish(self, trial: TrialRecord) -> None:
         """Note how a trial ended."""
@@ -187,7 +194,7 @@ def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
             return optuna.pruners.SuccessiveHalvingPruner(
                 min_resource=max(1, spec.pruner.warmup_steps),
                 reduction_factor=3,
-                bootstrap_count=3,
+                bootstrap_count=0,
             )
 
 
@@ -216,8 +223,9 @@ class Mirror:
     def sync(self, trials: Sequence[TrialRecord]) -> None:
         """Bring the copy up to date; `trials` are all of the study's, by number, with curves."""
         copies = self._storage.get_all_trials(self._study_id, deepcopy=False)
-        if any(c.state.is_finished() and not t.is_finished for c, t in self._pairs(copies, trials)):
-            # Optuna cannot take an end back, so a trial that runs again needs a new copy.
+        if any(self._is_outdated(copy, trial) for copy, trial in self._pairs(copies, trials)):
+            # Optuna takes neither an end nor a report back, so a trial that ran again needs a new
+            # copy.
             self._storage.delete_study(self._study_id)
             self._open()
             copies = []
@@ -233,10 +241,19 @@ class Mirror:
     ) -> list[tuple[FrozenTrial, TrialRecord]]:
         return list(zip(copies, trials, strict=False))
 
+    def _is_outdated(self, copy: FrozenTrial, trial: TrialRecord) -> bool:
+        """Tell whether a copy holds what its trial does not any more."""
+        if not copy.state.is_finished():
+            return not copy.intermediate_values.keys() <= _curve(trial, self._spec).keys()
+        known = (copy.user_attrs.get("outcome"), copy.user_attrs.get("reason"), copy.values)
+        complete = trial.state is Outcome.COMPLETE
+        values = [trial.metrics[name] for name in self._spec.objectives] if complete else None
+        return known != (str(trial.state), trial.reason, values)
+
     def _update(self, copy: FrozenTrial, frozen: FrozenTrial) -> None:
         trial_id = copy._trial_id
         for step, value in frozen.intermediate_values.items():
-            if step not in copy.intermediate_values:
+            if not _same(copy.intermediate_values.get(step), value):
                 self._storage.set_trial_intermediate_value(trial_id, step, value)
         if not frozen.state.is_finished():
             return

@@ -82,6 +82,8 @@ def finished(figure: go.Figure) -> go.Figure:
     for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
         if axis.title.text:
             axis.title.text = short(axis.title.text)
+        if axis.type == "log":
+            axis.exponentformat = "e"  # 1e-5; a learning rate of 10µ reads oddly
         if axis.type == "category" and axis.categoryarray is not None:
             # Optuna names a category by its `repr`.
             axis.tickvals = axis.categoryarray

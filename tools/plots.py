@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 from optuna.visualization import (
@@ -24,6 +21,7 @@ from .analysis import best_trials, importance
 from .optuna_bridge import rebuild
 from .outcomes import Outcome
 from .plot_style import ACCENT, BROKEN, MUTED, OUTCOME_COLORS, SCALE, finished, in_our_scale
+from .quiet import quiet
 from .records import TrialRecord
 from .spec import StudySpec
 
@@ -58,7 +56,7 @@ def panels(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
         The same panels in the same order for every study with these objectives. Names and values
         stand in them as literal text, never as Plotly's pseudo-HTML.
     """
-    with _quiet():
+    with quiet():
         if len(spec.objectives) == 1:
             drawn = [_history(spec, trials), _curves(spec, trials)]
         else:
@@ -202,7 +200,7 @@ def _parallel(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     figure.update_annotations(font_color=None)
     figure.update_layout(plot_bgcolor=None, margin={"l": 60, "t": 50})
     columns = len(spec.space) + len(spec.objectives)
-    return Panel(title, figure, note, min_width=110 * columns)
+    return Panel(title, figure, note, min_width=100 * columns)
 
 
 def _slices(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
@@ -315,16 +313,3 @@ def _thinned(trial: TrialRecord, name: str | None) -> dict[str, dict[int, float]
     steps = sorted(curve)
     stride = math.ceil(len(steps) / _CURVE_POINTS)
     return {name: {step: curve[step] for step in {*steps[::stride], *steps[-1:]}}}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna's notices, which speak to programmers, off the user's screen."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)

@@ -138,8 +138,8 @@ def read_constants(script: Script) -> Declarations:
 
 
 def read_environment(script: Script) -> Declarations:
-    """Return the environment variables that a script reads with a default."""
-    found = Declarations()
+    """Return the environment variables that a script reads; without a default they are remarks."""
+    found = Declarations(unread=_without_default(script))
     kinds: dict[ast.expr, Kind] = {
         call.args[0]: kind
         for call in script.calls
@@ -149,6 +149,18 @@ def read_environment(script: Script) -> Declarations:
         if dotted(call.func) in _ENVIRONMENT_READERS and call.args:
             found.add(_variable(script, call, kinds.get(call, "str")))
     return found
+
+
+def _without_default(script: Script) -> list[Remark]:
+    return [
+        Remark(node.lineno, f"`{name}` is read without a default; give it in `environment`")
+        for node in script.nodes
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.ctx, ast.Load)
+        and dotted(node.value) in {"os.environ", "environ"}
+        and (name := script.text(node.slice)) is not None
+        and name.isidentifier()
+    ]
 
 
 def _variable(script: Script, call: ast.Call, kind: Kind) -> Declared | Remark:

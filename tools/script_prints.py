@@ -60,7 +60,7 @@ class Output:
     call: ast.Call
     how: Literal["printed", "logged"]
     function: str
-    """The innermost function around it; empty at the top level."""
+    """The innermost function around it; empty at the top level and where the epochs pass."""
 
     @property
     def to_stderr(self) -> bool:
@@ -75,7 +75,7 @@ class Output:
 def find_outputs(script: Script) -> list[Output]:
     """Return the calls that print or log, in the order of the source; not those on errors."""
     functions = {
-        node: function.name
+        node: "" if _counts_epochs(function) else function.name
         for function in script.functions
         for node in ast.walk(function)
         if isinstance(node, ast.Call)
@@ -94,6 +94,16 @@ def find_outputs(script: Script) -> list[Output]:
         if how is not None and call not in on_errors:
             outputs.append(Output(call, how, functions.get(call, "")))
     return outputs
+
+
+def _counts_epochs(function: ast.FunctionDef) -> bool:
+    """Tell whether a function holds the whole training, so that its name tells no split."""
+    heads = [
+        node.target if isinstance(node, ast.For) else node.test
+        for node in ast.walk(function)
+        if isinstance(node, ast.For | ast.While)
+    ]
+    return any("epoch" in _hole(head).words for head in heads)
 
 
 def printed_lines(script: Script, output: Output) -> list[Line]:

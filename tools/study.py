@@ -88,7 +88,8 @@ class Study:
         """Return its trials as a table: number, state, parameters, metrics, seconds, source."""
         import pandas as pd
 
-        return pd.DataFrame([trial_row(trial) for trial in self.trials(curves=False)])
+        trials = self.trials(curves=False)
+        return pd.DataFrame([trial_row(t) for t in trials], columns=_columns(self.spec, trials))
 
 
 def open_study(name: str, workspace: Path | None = None) -> Study:
@@ -118,11 +119,14 @@ def state_of(study: StudyRecord, owner: Owner | None) -> str:
 
 
 def trial_row(trial: TrialRecord) -> dict[str, Any]:
-    """Return a trial as one flat row, its parameters as `params.NAME`, metrics as `NAME`."""
+    """Return a trial as one flat row, its parameters as `params.NAME`, metrics as `NAME`.
+
+    A metric that is named like another column stands as `metrics.NAME`.
+    """
     return {
         "number": trial.number,
         "state": str(trial.state),
-        **trial.metrics,
+        **{_metric_column(name): value for name, value in trial.metrics.items()},
         **{f"params.{name}": value for name, value in trial.configuration.items()},
         "seconds": trial.seconds,
         "attempts": len(trial.attempts),
@@ -130,6 +134,21 @@ def trial_row(trial: TrialRecord) -> dict[str, Any]:
         "imported": trial.imported,
         "reason": trial.reason,
     }
+
+
+_FIRST_COLUMNS = ("number", "state")
+_LAST_COLUMNS = ("seconds", "attempts", "source", "imported", "reason")
+
+
+def _metric_column(name: str) -> str:
+    return f"metrics.{name}" if name in _FIRST_COLUMNS + _LAST_COLUMNS else name
+
+
+def _columns(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[str]:
+    """Return the columns of a study's table, which has them before its first trial."""
+    metrics = dict.fromkeys([*spec.metrics, *(name for t in trials for name in t.metrics)])
+    parameters = (f"params.{name}" for name in spec.space)
+    return [*_FIRST_COLUMNS, *map(_metric_column, metrics), *parameters, *_LAST_COLUMNS]
 
 
 def open_or_create(ledger: Ledger, spec: StudySpec, working_directory: Path) -> StudyRecord:
@@ -182,7 +201,8 @@ def branch(
     """Create a study that goes on from another one's trials; return it and how many it took over.
 
     Trials stay valid if the objective is the same, their configuration lies in the new space, and
-    they reported every metric that the new spec optimises or limits. Killed ones are left behind.
+    they reported every metric that the new spec optimises (as a finite number) or limits. Killed
+    ones are left behind.
 
     Raises:
         LedgerError: If the name is taken.
@@ -208,7 +228,11 @@ def _is_valid(trial: TrialRecord, spec: StudySpec, needed: set[str]) -> bool:
         return False
     if not spec.search_space.contains(trial.configuration):
         return False
-    return trial.state is not Outcome.COMPLETE or needed <= trial.metrics.keys()
+    if trial.state is not Outcome.COMPLETE:
+        return True
+    # What was only watched may have been NaN, which is no value to optimise.
+    finite = all(math.isfinite(trial.metrics.get(name, math.nan)) for name in spec.objectives)
+    return finite and needed <= trial.metrics.keys()
 
 
 def export_study(study: Study, path: Path) -> None:
@@ -270,9 +294,8 @@ def _json_number(value: float) -> float | str:
 
 
 def _write_csv(study: Study, path: Path) -> None:
-    rows = [trial_row(trial) for trial in study.trials(curves=False)]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    trials = study.trials(curves=False)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, _columns(study.spec, trials))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(trial_row(trial) for trial in trials)

@@ -59,23 +59,22 @@ class Writer:
             .values(expires_at=time.time() + LEASE_SECONDS)
         )
         if renewed.rowcount != 1:
-            raise LeaseLostError(f"the lease of study {self.study.name!r} went to another worker")
+            raise self._lost()
+
+    def _lost(self) -> LeaseLostError:
+        return LeaseLostError(f"the lease of study {self.study.name!r} went to another worker")
 
     def heartbeat(self, run_seconds: float) -> None:
         """Renew the lease and note how long the study has run in all, in seconds."""
         with self._database.write() as db:
             self._renew(db)
-            self._set_wall(db, run_seconds)
+            where = t.studies.c.id == self.study.id
+            db.execute(sa.update(t.studies).where(where).values(wall_seconds=run_seconds))
 
-    def _set_wall(self, db: sa.Connection, seconds: float) -> None:
-        where = t.studies.c.id == self.study.id
-        db.execute(sa.update(t.studies).where(where).values(wall_seconds=seconds))
-
-    def release(self, run_seconds: float) -> None:
+    def release(self) -> None:
         """Give the lease back."""
         with self._database.write() as db:
             self._renew(db)
-            self._set_wall(db, run_seconds)
             where = t.leases.c.study_id == self.study.id
             db.execute(sa.update(t.leases).where(where).values(expires_at=0.0))
 
@@ -172,17 +171,12 @@ class Writer:
 
     def record_reports(self, attempt_id: int, reports: Iterable[Report]) -> None:
         """Store reports of steps; the first value of a metric at a step stays."""
-        rows = {
-            (name, report.step): {
-                "attempt_id": attempt_id,
-                "name": name,
-                "step": report.step,
-                "value": value_to_sql(value),
-            }
-            for report in reports
-            if report.step is not None
-            for name, value in report.metrics.items()
-        }
+        rows: dict[tuple[str, int], dict[str, Any]] = {}
+        for report in reports:
+            for name, value in report.metrics.items():
+                if report.step is not None:
+                    row = {"name": name, "step": report.step, "value": value_to_sql(value)}
+                    rows.setdefault((name, report.step), {"attempt_id": attempt_id, **row})
         if not rows:
             return
         with self._fenced() as db:
@@ -261,14 +255,21 @@ class Writer:
         return ended
 
     def wishes(self) -> list[Wish]:
-        """Return the wishes that nobody has handled yet, oldest first."""
+        """Return the wishes that nobody has handled yet, oldest first.
+
+        Raises:
+            LeaseLostError: If they are another worker's to grant.
+        """
         c = t.wishes.c
         query = (
             sa.select(t.wishes)
             .where(c.study_id == self.study.id, c.handled_at.is_(None))
             .order_by(c.id)
         )
+        lease = sa.select(t.leases.c.token).where(t.leases.c.study_id == self.study.id)
         with self._database.read() as db:
+            if db.execute(lease).scalar() != self.token:
+                raise self._lost()
             return [
                 Wish(row.id, row.kind, json.loads(row.data), row.author, row.created_at)
                 for row in db.execute(query)

@@ -81,6 +81,19 @@ def test_a_trial_is_refused_before_it_starts(budget, used, expected, refusal):
     assert meters(budget, **used).refusal(expected) == refusal
 
 
+@pytest.mark.parametrize(
+    ("budget", "used", "refusal"),
+    [
+        ({"trials": 3}, {"trials": 3}, None),
+        ({"trials": 3, "wall_seconds": 60}, {"trials": 3, "wall_seconds": 60}, "the wall time of"),
+        ({"device_seconds": 100}, {"trials": 3, "device_spent": 80}, "of 100 device-seconds, 20"),
+    ],
+)
+def test_another_attempt_at_a_trial_is_no_more_trial_but_takes_time(budget, used, refusal):
+    answer = meters(budget, **used).refusal(30.0, new_trial=False)
+    assert answer is None if refusal is None else (answer or "").startswith(refusal)
+
+
 def test_what_runs_now_is_reserved_and_what_ended_is_settled():
     cap = {"device_seconds": 100}
     running = meters(cap, device_spent=0.0, device_reserved=60.0)

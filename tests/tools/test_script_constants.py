@@ -175,3 +175,18 @@ MOMENTUM = float(os.environ.get("MOMENTUM", default()))
     assert reading.seed_argument == "SEED"
     assert reading.parameters["lr"].default == 0.1
     assert texts(reading.unread) == ["`MOMENTUM` has a default that is computed"]
+
+
+def test_an_environment_variable_without_a_default_is_named(read):
+    reading = read(
+        """
+import os
+os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+LR = float(os.environ.get("LR", "0.1"))
+DATA = os.environ["DATA_ROOT"]
+"""
+    )
+    assert reading.arguments == {"lr": "LR"}
+    assert texts(reading.unread) == [
+        "`DATA_ROOT` is read without a default; give it in `environment`"
+    ]

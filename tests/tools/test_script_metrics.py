@@ -147,6 +147,18 @@ def test_tuning_on_what_overfits_is_warned_of(read, split):
     assert reading.objective.note == warning
 
 
+def test_a_function_that_trains_for_one_epoch_tells_the_split(read):
+    reading = read("def train(loader):\n    for x in loader:\n        print('acc', acc)\n")
+    assert [metric.name for metric in reading.metrics] == ["train_acc"]
+
+
+@pytest.mark.parametrize("head", ["for epoch in range(9)", "while epoch < 9"])
+def test_a_function_that_loops_over_the_epochs_tells_no_split(read, head):
+    reading = read(f"def train(lr):\n    {head}:\n        print(f'epoch {{epoch}} acc {{acc}}')\n")
+    assert [metric.name for metric in reading.metrics] == ["acc"]
+    assert reading.objective.note is None
+
+
 def test_logging_is_read_with_a_warning_unless_it_goes_to_standard_output(read):
     call = "import logging\nlogging.info('epoch %d val_acc %.3f', epoch, acc)\n"
     assert "writes to standard error" in read(call).objective.note

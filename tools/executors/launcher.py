@@ -10,6 +10,7 @@ never touches CUDA.
 
 Files of an attempt's folder, all replaced atomically:
     process.json    who runs it; whoever creates it first decides (see `claim`)
+    trial.json      the trial's own process
     metrics.jsonl   reports, from the trial itself or read off its standard output
     stop            a request to stop: {"reason": ...}
     exception.json  type and message of what ended a Python trial
@@ -31,13 +32,13 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from ..metrics import OutputReader
+from ..outcomes import StopReason
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _TAIL_BYTES = 64_000
@@ -65,6 +66,12 @@ class Request:
     limit_seconds: float | None
     grace_seconds: float
     log_bytes: int
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the keys of the language model, which no trial needs."""
+    secret = ("LUTHIER_LLM_", "OPENAI_")
+    return {name: value for name, value in environment.items() if not name.startswith(secret)}
 
 
 def claim(folder: Path, content: dict[str, Any]) -> bool:
@@ -169,6 +176,7 @@ def launch(request: Request) -> None:
         )
         _poke(request)
         return
+    write_atomically(folder / "trial.json", {"pid": process.pid, "start": start_ticks(process.pid)})
     reason = _watch(request, process, asked, wake_read, begun)
     _kill_descendants()
     usage = process.usage
@@ -259,7 +267,10 @@ def _run_python(request: Request) -> NoReturn:
         run_entry(request.entry)
     except SystemExit as exit_request:
         code = exit_request.code if isinstance(exit_request.code, int) else 1
-        code = 0 if exit_request.code is None else code
+        if exit_request.code is None:
+            code = 0
+        elif not isinstance(exit_request.code, int):
+            print(exit_request.code, file=sys.stderr)
     except BaseException as error:
         code = 1
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
@@ -346,10 +357,9 @@ def _watch(
 
 def _stop_reason(folder: Path) -> str:
     try:
-        reason = json.loads((folder / "stop").read_text(encoding="utf-8"))["reason"]
-    except (OSError, ValueError, KeyError):
-        return "stop"
-    return str(reason)
+        return StopReason(json.loads((folder / "stop").read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return StopReason.STOP
 
 
 class _Pump:
@@ -360,10 +370,10 @@ class _Pump:
     ) -> None:
         self._descriptor = descriptor
         self._log: BinaryIO = path.open("ab", buffering=0)
-        self._room = limit
+        self._tail_bytes = min(_TAIL_BYTES, limit // 2)
+        self._room = limit - self._tail_bytes
         self._left_out = 0
-        self._tail: deque[bytes] = deque()
-        self._tail_bytes = 0
+        self._tail = b""
         self._on_line = on_line
         self._partial = b""
 
@@ -388,18 +398,15 @@ class _Pump:
         with contextlib.suppress(OSError):
             self._log.write(kept)
         if rest:
-            self._tail.append(rest)
-            self._tail_bytes += len(rest)
-            while self._tail_bytes - len(self._tail[0]) > _TAIL_BYTES:
-                dropped = self._tail.popleft()
-                self._tail_bytes -= len(dropped)
-                self._left_out += len(dropped)
+            whole = self._tail + rest
+            self._tail = whole[max(0, len(whole) - self._tail_bytes) :]
+            self._left_out += len(whole) - len(self._tail)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             if self._left_out:
                 self._log.write(b"\n[... %d bytes left out ...]\n" % self._left_out)
-            self._log.write(b"".join(self._tail))
+            self._log.write(self._tail)
             self._log.close()
         os.close(self._descriptor)
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 from ..metrics import MetricsFile, Report
 from ..outcomes import Evidence, StopReason
-from .launcher import Request, claim, encode, start_ticks, write_atomically
+from .launcher import Request, claim, encode, start_ticks, without_secrets, write_atomically
 from .protocol import Handle
 
 _START_SECONDS = 30.0
@@ -36,7 +37,8 @@ class LocalExecutor:
             environment: Variables to set before they are imported (thread limits).
         """
         self._preload = list(preload)
-        self._environment = {**os.environ, **environment}
+        # Trials are forked from the server, so it must not know the secrets either.
+        self._environment = without_secrets(os.environ) | dict(environment)
         self._log = study_folder / "executor.log"
         self._fifo_path = study_folder / "wake"
         self._fifo_path.unlink(missing_ok=True)
@@ -66,14 +68,19 @@ class LocalExecutor:
                 self._server.stdin.flush()
                 break
             except BrokenPipeError:  # the server died; a new one serves as well
-                self._server.wait()
+                self._close_server()
                 self._server = self._start_server()
         return Handle(folder, MetricsFile(folder / "metrics.jsonl"))
 
     def adopt(self, folder: Path) -> Handle:
         """Take over an attempt that another worker started, wherever it stands."""
         claim(folder, {"abandoned": True})
-        return Handle(folder, MetricsFile(folder / "metrics.jsonl"))
+        stop = _read_json(folder / "stop") or {}
+        return Handle(
+            folder,
+            MetricsFile(folder / "metrics.jsonl"),
+            stop_asked=StopReason(stop["reason"]) if stop else None,
+        )
 
     def reports(self, handle: Handle) -> list[Report]:
         """Return what it reported since the last call."""
@@ -97,6 +104,7 @@ class LocalExecutor:
         # The launcher is gone; it may have written its last word between the two looks.
         outcome = _read_json(handle.folder / "outcome.json")
         if outcome is None:
+            _kill_session(handle.folder)
             return Evidence(stop_reason=handle.stop_asked, error_tail=tail(handle.folder))
         return self._evidence(handle, outcome)
 
@@ -131,7 +139,7 @@ class LocalExecutor:
             pid = int(process["pid"])
             if start_ticks(pid) == process["start"]:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, 15)
+                    os.kill(pid, signal.SIGTERM)
 
     def wait(self, seconds: float) -> None:
         """Wait until a trial reports or ends, or the time is up."""
@@ -147,13 +155,16 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Close the server and the FIFO; attempts go on under their launchers."""
+        self._close_server()
+        os.close(self._fifo)
+
+    def _close_server(self) -> None:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._server.stdin.close()
         self._server.stdout.close()
         self._server.wait()
-        os.close(self._fifo)
 
 
 def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> str:
@@ -166,6 +177,18 @@ def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> st
     except FileNotFoundError:
         return ""
     return text if lines is None else "\n".join(text.splitlines()[-lines:])
+
+
+def _kill_session(folder: Path) -> None:
+    """Kill what is left of a trial whose launcher was lost, which could not clean up after it."""
+    trial = _read_json(folder / "trial.json")
+    if trial is None or start_ticks(trial["pid"]) not in (None, trial["start"]):
+        return  # it never ran, or its number belongs to another process now
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (process / "stat").read_text(encoding="ascii", errors="replace")
+            if int(fields.rpartition(")")[2].split()[3]) == trial["pid"]:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
