@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -149,7 +149,11 @@ class ClassicalSampler(BaseSampler):
             parameters = self._space.parameters.items()
             index = trial.number + self._skipped
             point = _sobol_point(len(parameters), self._seed, index, self._draw)
-            return {n: p.from_unit(u) for (n, p), u in zip(parameters, point, strict=True)}
+            return {
+                name: parameter.from_unit(unit)
+                for (name, parameter), unit in zip(parameters, point, strict=True)
+                if name in search_space  # a caller may have fixed the others
+            }
         return sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
@@ -222,7 +226,8 @@ def _draw_new(
     for draw in range(_DRAWS):
         # A Gaussian process has one best point; after two refusals ask another.
         asked = "tpe" if draw >= 2 and kind in ("auto", "gp") else kind
-        configuration, source = _draw(spec, study, len(trials), asked, draw)
+        drawn, source = _draw(spec, study, len(trials), asked, draw)
+        configuration = space.clip(drawn)  # Optuna's 0.1 + 2 * 0.1 is not 0.3, and looks untried
         if space.satisfies_constraints(configuration) and configuration not in tried:
             return configuration, source, _reason(source, refused)
         refused += 1
@@ -271,12 +276,26 @@ def _reason(source: str, refused: int) -> str:
 
 
 def _random(spec: StudySpec, tried: Sequence[Configuration]) -> Configuration:
+    """Return a random configuration; one that was tried only if there is no other."""
     import numpy as np
 
+    space = spec.search_space
     rng = np.random.default_rng([spec.seed, len(tried)])
-    configuration = spec.search_space.sample(rng)
     for _ in range(100):
+        configuration = space.sample(rng)
         if configuration not in tried:
-            break
-        configuration = spec.search_space.sample(rng)
-    return configuration
+            return configuration
+    left = [] if space.size() is None else [c for c in _all(space, {}) if c not in tried]
+    return left[rng.integers(len(left))] if left else configuration
+
+
+def _all(space: SearchSpace, configuration: Configuration) -> Iterator[Configuration]:
+    """Yield every configuration of a finite space that begins like this one."""
+    undecided = (pair for pair in space.walk(configuration) if pair[0] not in configuration)
+    name, parameter = next(undecided, (None, None))
+    if name is None or parameter is None:
+        if space.satisfies_constraints(configuration):
+            yield configuration
+        return
+    for value in parameter.values() or ():
+        yield from _all(space, {**configuration, name: value})

@@ -63,40 +63,42 @@ class ProposalQueue:
         with self._changed:
             self._newest += 1
             self._history = list(trials)
+            self._error = None  # with another history the sampler may succeed
             self._changed.notify_all()
 
     def take(self, waited: float, patience: float) -> Proposal | None:
         """Return a proposal that has not been taken yet, None to go on waiting.
 
         One that has seen the newest history is returned at once. An older one is returned after
-        `patience`, or at once if making it took longer than that, so that waiting is in vain. Where
-        there is none at all, the fallback answers, after a longer wait or when the sampler failed.
+        `patience`, or at once if waiting is in vain: if making it took longer than that, or the
+        sampler failed. Where there is none at all, the fallback answers, after a longer wait or
+        when the sampler failed.
 
         Args:
             waited: Seconds that have been waited so far.
             patience: Seconds to wait for a fresher proposal.
         """
         with self._changed:
+            failed = self._error is not None
             fresh = bool(self._ready) and self._version == self._newest
             stale = bool(self._ready) and (
-                waited >= patience or self._ready[0].decision.seconds > patience
+                failed or waited >= patience or self._ready[0].decision.seconds > patience
             )
-            failed = self._error is not None or waited >= max(patience, _ASK_SECONDS)
-            if not (fresh or stale or failed):
-                return None
             if fresh or stale:
                 proposal = self._ready.popleft()
                 decision = replace(proposal.decision, deadline_missed=not fresh)
+            elif not failed and waited < max(patience, _ASK_SECONDS):
+                return None
             else:
                 proposal = self._fallback(self._history)
-                error, self._error = self._error, None
-                why = f"failed: {error}" if error else f"took over {_ASK_SECONDS:.0f} s"
+                why = f"failed: {self._error}" if failed else f"took over {_ASK_SECONDS:.0f} s"
                 reason = f"{proposal.decision.reason}; the sampler {why}"
                 decision = replace(proposal.decision, reason=reason, deadline_missed=True)
             self._history.append(_pending(proposal, len(self._history)))
             if not fresh:  # what the thread makes just now has not seen this one
                 self._newest += 1
                 self._out_of_turn += 1
+                self._error = None
             self._changed.notify_all()
         return replace(proposal, decision=decision)
 
@@ -120,6 +122,8 @@ class ProposalQueue:
             with self._changed:
                 if out_of_turn != self._out_of_turn:
                     continue  # it could be the very one that was taken meanwhile
+                if proposal is None and version != self._newest:
+                    continue  # with the newer history the sampler may succeed
                 if proposal is not None:
                     if self._version != version:
                         self._ready.clear()

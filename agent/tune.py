@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -89,7 +89,8 @@ def tune(
         The result, also if the study was stopped early.
 
     Raises:
-        SpecError: If something about the arguments is wrong; nothing has been started.
+        SpecError: If something about the arguments is wrong; nothing has been written.
+        DeviceError: If the devices that `executor` asks for are not there; likewise.
         StudyConflictError: If the name is taken by another spec.
         LeaseHeldError: If another worker runs the study.
         WorkerError: If the run had to be left, as when the disk is full.
@@ -97,19 +98,19 @@ def tune(
     # Imported here, so that `luthier.tune` is cheap to name.
     from ..tools.analysis import best_trials
     from ..tools.ledger import open_ledger
-    from ..tools.objective import pickle_callable
     from ..tools.study import Study, open_or_create
     from ..tools.workspace import Workspace, find_workspace
     from .progress import PrintProgress
-    from .worker import run_study
+    from .worker import check_study, run_study
 
     place = Workspace(Path(workspace).absolute()) if workspace is not None else find_workspace()
     whole = _make_spec(train_fn, name, space, metric, direction, budget, spec)
+    check_study(whole, Path.cwd())
+    pickled = _pickle(train_fn) if _is_local(train_fn) else None
     ledger = open_ledger(place.ledger_path)
     record = open_or_create(ledger, whole, Path.cwd())
     study = Study(ledger, place, record.name)
     show = PrintProgress(whole, study.trials(curves=False)) if progress else None
-    pickled = pickle_callable(train_fn) if _is_local(train_fn) else None
     ending = run_study(ledger, record, place, pickled=pickled, on_trial=show)
     trials = study.trials()
     best = best_trials(whole, trials)
@@ -125,18 +126,23 @@ def _make_spec(
     budget: int | str | Mapping[str, Any] | Budget,
     further: dict[str, Any],
 ) -> StudySpec:
-    from ..tools.spec import SpecError, parse_spec
+    from ..tools.spec import Budget, SpecError, parse_spec
 
     if not callable(train_fn):
         raise SpecError(f"train_fn must be a function of a configuration, but got {train_fn!r}")
     caps: Any = budget
+    if isinstance(budget, bool) or not isinstance(budget, int | str | Mapping | Budget):
+        raise SpecError(
+            "budget must be a number of trials, a wall time such as '10m', or a dict of caps, "
+            f"but got {budget!r}"
+        )
     if isinstance(budget, int):
         caps = {"trials": budget}
     elif isinstance(budget, str):
         caps = {"trials": None, "wall_seconds": budget}
     metrics = {metric: {"direction": direction}} | further.pop("metrics", {})
     data = {
-        "name": name or f"{_plain_name(train_fn)}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+        "name": name or _new_name(train_fn),
         "objective": {"kind": "callable", "reference": _reference(train_fn)},
         "space": dict(space),
         "metrics": metrics,
@@ -150,9 +156,24 @@ def _reference(function: Callable[..., Any]) -> str:
     return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
 
 
-def _plain_name(function: Callable[..., Any]) -> str:
+def _new_name(function: Callable[..., Any]) -> str:
+    """Return a name that no study has: two calls may come within a second."""
     name = getattr(function, "__name__", type(function).__name__)
-    return re.sub(r"\W+", "", name, flags=re.ASCII).strip("_") or "study"
+    plain = re.sub(r"\W+", "", name, flags=re.ASCII).strip("_")[:60] or "study"
+    return f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def _pickle(function: Callable[..., Any]) -> bytes:
+    from ..tools.objective import pickle_callable
+    from ..tools.spec import SpecError
+
+    try:
+        return pickle_callable(function)
+    except Exception as error:  # whatever the objects that it holds raise
+        raise SpecError(
+            f"train_fn cannot be sent to a trial's process ({error}); open files, locks and "
+            "connections inside the function, not around it"
+        ) from None
 
 
 def _is_local(function: Callable[..., Any]) -> bool:

@@ -10,23 +10,23 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..tools.budget import Meters, expected_trial_seconds, read_meters
 from ..tools.devices import Slot
-from ..tools.executors.local import tail
-from ..tools.executors.protocol import Handle, TrialExecutor
+from ..tools.executors.protocol import TrialExecutor
 from ..tools.ledger import Ledger
 from ..tools.metrics import Report
 from ..tools.objective import build_request
 from ..tools.optuna_bridge import PruningView
-from ..tools.outcomes import CONFIGURATION_FAULTS, Evidence, Outcome, StopReason, Verdict, classify
+from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
 from ..tools.records import StudyState, TrialRecord, Wish, to_json
-from ..tools.spec import StudySpec
+from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
 from ..tools.writer import Writer
+from .attempts import Prospects, Run
 from .classical import Proposal
 from .proposals import ProposalQueue
 
@@ -58,26 +58,6 @@ class Ending(NamedTuple):
 
     state: StudyState
     reason: str
-
-
-@dataclass
-class Run:
-    """A running attempt as the loop sees it."""
-
-    trial: TrialRecord
-    slot: Slot
-    handle: Handle
-    reserved: float
-    values: dict[str, float] = field(default_factory=dict)
-    """Latest value of each metric."""
-    curves: dict[str, dict[int, float]] = field(default_factory=dict)
-    ended_for: str | None = None
-    """Why the trial must end with this attempt, if the loop has decided so."""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it was started."""
-        return max(0.0, time.time() - self.trial.attempts[-1].started_at)
 
 
 class Tuner:
@@ -112,8 +92,7 @@ class Tuner:
         self._asked_at: float | None = None
         self._patience_ends: float | None = None
         self._interrupts = 0
-        self._failures: list[Verdict] = []
-        self._hopeful = False
+        self._prospects = Prospects(self._name, self._spec.objectives, policy.hopeless)
         self._wall_before = writer.study.wall_seconds
         self._wall_since: float | None = None
 
@@ -127,8 +106,8 @@ class Tuner:
         self._recover()
         self._writer.set_state("running")
         while True:
-            self._obey()
             self._collect()
+            self._obey()
             self._launch()
             if self._ending is not None and not self._running:
                 break
@@ -149,7 +128,8 @@ class Tuner:
     def _recover(self) -> None:
         """Take over what another worker left: its trials go on, or are told how they ended."""
         self._trials = self._ledger.trials(self._writer.study, curves=True)
-        self._hopeful = any(trial.state is Outcome.COMPLETE for trial in self._trials)
+        if any(trial.state is Outcome.COMPLETE for trial in self._trials):
+            self._prospects.learn(Outcome.COMPLETE)
         self._view = PruningView(self._spec, self._trials)
         for trial in self._trials:
             if trial.state != "running":
@@ -161,7 +141,7 @@ class Tuner:
             if slot in self._free:
                 self._free.remove(slot)
             handle = self._executor.adopt(folder)
-            self._running[trial.number] = Run(trial, slot, handle, reserved=0.0)
+            self._running[trial.number] = Run(trial, slot, handle, 0.0, adopted=True)
             self._writer.note("adopted", trial.number, attempt=attempt.number)
         self._prepare()
 
@@ -181,19 +161,27 @@ class Tuner:
             case "pause":
                 self._pause(f"paused by {wish.author}")
             case "resume":
-                if "budget" in wish.data:
-                    self._writer.change_budget(with_budget(self._spec, wish.data["budget"]))
-                    self._prepare()
-                if self._paused:
-                    self._paused = False
-                    self._wall_since = time.monotonic()
-                    self._writer.set_state("running")
+                self._resume(wish)
             case "stop":
                 self._stop(f"stopped by {wish.author}", at_once=bool(wish.data.get("at_once")))
             case "stop_trial":
-                run = self._running.get(int(wish.data["trial"]))
+                run = self._running.get(wish.data.get("trial", -1))
                 if run is not None:
                     self._end_trial(run, f"stopped by {wish.author}")
+
+    def _resume(self, wish: Wish) -> None:
+        if "budget" in wish.data:
+            try:
+                self._writer.change_budget(with_budget(self._spec, wish.data["budget"]))
+            except SpecError as error:
+                self._writer.note("refused", wish=wish.kind, author=wish.author, reason=str(error))
+        if self._paused:
+            self._paused = False
+            self._wall_since = time.monotonic()
+            self._writer.set_state("running")
+        if self._ending is not None and self._ending.state == "stopped" and not self._interrupts:
+            self._ending = None  # its trials wait, and are run again as soon as they have ended
+        self._prepare()
 
     def _pause(self, reason: str) -> None:
         if not self._paused:
@@ -254,21 +242,13 @@ class Tuner:
 
     def _settle(self, run: Run, evidence: Evidence) -> None:
         """Record an attempt's end, free its slot, and learn whether it makes sense to go on."""
-        verdict = classify(evidence, run.values, self._spec.objectives)
-        if verdict.outcome is Outcome.KILLED and run.ended_for is not None:
-            verdict = Verdict(Outcome.KILLED, run.ended_for)
-        broken_off = (
-            verdict.outcome is Outcome.KILLED
-            and run.ended_for is None
-            and evidence.stop_reason is StopReason.STOP
-        )
-        lost = verdict.outcome is Outcome.INFRASTRUCTURE
-        again = broken_off or (lost and self._may_retry(run.trial))
+        verdict = run.verdict(evidence, self._spec.objectives)
+        again = run.may_run_again(verdict, evidence, self._policy.most_attempts)
         trial = self._writer.finish_attempt(
             run.trial,
             verdict,
             metrics=run.values,
-            seconds=evidence.seconds or run.elapsed,
+            seconds=run.seconds(evidence),
             peak_bytes=evidence.peak_bytes,
             error_tail=evidence.error_tail,
             again=again,
@@ -280,34 +260,10 @@ class Tuner:
         if not again:
             self._view.finish(trial)
             self._on_trial(trial)
-            self._judge(run, verdict, evidence)
-
-    def _may_retry(self, trial: TrialRecord) -> bool:
-        lost = [a for a in trial.attempts if a.outcome is Outcome.INFRASTRUCTURE]
-        return len(lost) + 1 < self._policy.most_attempts
-
-    def _judge(self, run: Run, verdict: Verdict, evidence: Evidence) -> None:
-        """Halt a study whose trials cannot succeed, before it spends its budget on them."""
-        if verdict.outcome in (Outcome.COMPLETE, Outcome.PRUNED):
-            self._hopeful = True
-        if self._hopeful or self._ending is not None:
-            return
-        if verdict.outcome in CONFIGURATION_FAULTS:
-            self._failures.append(verdict)
-        missing = [name for name in self._spec.objectives if name not in run.values]
-        if missing and verdict.outcome is Outcome.CRASHED and evidence.exit_code == 0:
-            output = tail(run.handle.folder, "stdout.log", lines=10)
-            self._halt(
-                f"trial {run.trial.number} ended without reporting {', '.join(missing)}; call "
-                "luthier.report, or give the metric a `pattern`; the last lines of its output "
-                f"were: {output or '(none)'}"
-            )
-        elif len(self._failures) >= self._policy.hopeless:
-            if len({failure.outcome for failure in self._failures}) == 1:
-                self._halt(
-                    f"the first {len(self._failures)} trials all ended as {verdict.outcome} "
-                    f"({verdict.reason}); see `luthier show {self._name} {run.trial.number}`"
-                )
+            self._prospects.learn(verdict.outcome)
+            reason = self._prospects.reason_to_halt(run, verdict, evidence)
+            if reason is not None and self._ending is None:
+                self._halt(reason)
 
     def _launch(self) -> None:
         while self._free and not self._paused and self._ending is None:
@@ -360,6 +316,8 @@ class Tuner:
     def _start(self, trial: TrialRecord, slot: Slot, reserved: float) -> None:
         number = trial.attempts[-1].number
         folder = self._workspace.attempt_folder(self._name, trial.number, number)
+        if number == 1 and folder.parent.exists():  # of a study in a ledger that was deleted
+            shutil.rmtree(folder.parent)
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(to_json(trial.configuration), encoding="utf-8")
         request = build_request(
@@ -392,6 +350,7 @@ class Tuner:
             if trial.state == "waiting":
                 ended = self._writer.end_waiting(trial, Verdict(Outcome.KILLED, reason))
                 self._trials[trial.number] = ended
+                self._on_trial(ended)
         self._ending = Ending("finished", reason)
 
     def _meters(self) -> Meters:

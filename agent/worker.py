@@ -78,13 +78,16 @@ def run_study(
         WorkerError: If the disk is full or the lease went to another worker.
     """
     slots = check_study(study.spec, study.working_directory)
-    writer = ledger.acquire(study)
     folder = workspace.study_folder(study.name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if pickled is not None:
-            (folder / "objective.pkl").write_bytes(pickled)
-        return _run(ledger, writer, workspace, slots, on_trial)
+        with _lease(ledger, study) as writer:
+            folder.mkdir(parents=True, exist_ok=True)
+            if pickled is not None:
+                # Replaced whole: a trial of an earlier run may be reading it just now.
+                temporary = folder / "objective.pkl.tmp"
+                temporary.write_bytes(pickled)
+                temporary.replace(folder / "objective.pkl")
+            return _run(ledger, writer, workspace, slots, on_trial)
     except LeaseLostError as error:
         raise WorkerError(str(error)) from None
     except (DiskFullError, OSError) as error:
@@ -94,6 +97,17 @@ def run_study(
             f"there is no space left on the disk of {str(workspace.folder)!r}; running trials go "
             f"on and nothing is lost: free some, then `luthier resume {study.name}`"
         ) from None
+
+
+@contextlib.contextmanager
+def _lease(ledger: Ledger, study: StudyRecord) -> Iterator[Writer]:
+    """Hold a study's lease, and give it back however the run ends, so that nobody waits for it."""
+    writer = ledger.acquire(study)
+    try:
+        yield writer
+    finally:
+        with contextlib.suppress(LedgerError):
+            writer.release()
 
 
 def _run(
@@ -121,13 +135,11 @@ def _run(
         _background("heartbeat", _BEAT_SECONDS, partial(_beat, writer, tuner)),
         _background("mirror", _MIRROR_SECONDS, _Mirroring(ledger, study, workspace)),
     ):
-        ending = tuner.run()
-    writer.release(tuner.wall_seconds())
-    return ending
+        return tuner.run()
 
 
 def _beat(writer: Writer, tuner: Tuner) -> None:
-    # A lease that is lost shows in the loop's own next write.
+    # A lease that is lost shows when the loop looks for wishes.
     with contextlib.suppress(LedgerError):
         writer.heartbeat(tuner.wall_seconds())
 
@@ -217,7 +229,9 @@ def start_detached(ledger: Ledger, study: StudyRecord, workspace: Workspace) -> 
             process.returncode = 0  # it outlives this process; nobody waits for it
             return
         time.sleep(0.05)
-    if process.returncode != 0:
+    if process.returncode < 0:
+        raise WorkerError(f"the worker was ended by signal {-process.returncode} as it started")
+    if process.returncode > 0:
         raise WorkerError(tail(folder, "worker.log", lines=1))
 
 
