@@ -92,6 +92,7 @@ class Tuner:
         self._asked_at: float | None = None
         self._patience_ends: float | None = None
         self._interrupts = 0
+        self._space_size = self._spec.search_space.size()
         self._prospects = Prospects(self._name, self._spec.objectives, policy.hopeless)
         self._wall_before = writer.study.wall_seconds
         self._wall_since: float | None = None
@@ -270,6 +271,8 @@ class Tuner:
             waiting = next((trial for trial in self._trials if trial.state == "waiting"), None)
             expected = expected_trial_seconds(self._trials)
             refusal = self._meters().refusal(expected, new_trial=waiting is None)
+            if refusal is None and waiting is None:
+                refusal = self._exhaustion()
             if refusal is not None:
                 if not self._running:
                     self._finish(refusal)
@@ -295,6 +298,16 @@ class Tuner:
                 self._trials.append(trial)
                 self._view.add(trial)
             self._start(trial, slot, expected or 0.0)
+
+    def _exhaustion(self) -> str | None:
+        """Return why no new configuration is left, None if there are more."""
+        if self._space_size is None or len(self._trials) < self._space_size:
+            return None
+        space = self._spec.search_space
+        tried = {tuple(space.encode(trial.configuration)) for trial in self._trials}
+        if len(tried) < self._space_size:
+            return None
+        return f"all {self._space_size} configurations of the space are tried"
 
     def _prepare(self) -> None:
         if self._ending is None and self._meters().trials.left >= 1:

@@ -103,7 +103,9 @@ def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable
     missing = [name for name in required if name not in values]
     clean = evidence.exit_code == 0
     exception = evidence.exception or _exception_in(evidence)
-    if clean and exception is None and not missing:
+    signalled = evidence.stop_reason in (StopReason.STOP, StopReason.DEADLINE)
+    # Who catches the signal, saves and leaves in order has not come to the end.
+    if clean and exception is None and not missing and not signalled:
         if any(not math.isfinite(values[name]) for name in required):
             return _BY_REQUEST[StopReason.DIVERGED]
         return Verdict(Outcome.COMPLETE, "ended by itself")
@@ -111,6 +113,8 @@ def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable
         return _BY_REQUEST[evidence.stop_reason]
     if exception is not None and exception.rpartition(".")[2] == "TrialPruned":
         return Verdict(Outcome.PRUNED, "the trial stopped itself early")
+    if exception == "OSError" and "No space left on device" in evidence.error_tail:
+        return Verdict(Outcome.INFRASTRUCTURE, "no space was left on the disk")
     if exception is not None and exception.rpartition(".")[2] in _MEMORY_ERRORS:
         return Verdict(Outcome.OUT_OF_MEMORY, f"raised {exception}")
     if evidence.signal == signal.SIGKILL and evidence.kernel_oom_kills > 0:

@@ -200,7 +200,7 @@ def _parallel(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     figure.update_annotations(font_color=None)
     figure.update_layout(plot_bgcolor=None, margin={"l": 60, "t": 50})
     columns = len(spec.space) + len(spec.objectives)
-    return Panel(title, figure, note, min_width=100 * columns)
+    return Panel(title, figure, note, min_width=106 * columns)
 
 
 def _slices(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:

@@ -50,6 +50,13 @@ def test_runs_as_many_trials_as_the_budget_holds(lab: Lab) -> None:
     assert (study.state, study.owner) == ("finished", None)
 
 
+def test_ends_when_every_configuration_of_a_finite_space_is_tried(lab: Lab) -> None:
+    space = {"x": {"type": "categorical", "choices": [1, 2, 3]}}
+    study = lab.create(space=space, budget={"trials": 20}, sampler={"kind": "auto"})
+    assert lab.run(study, EXACT) == ("finished", "all 3 configurations of the space are tried")
+    assert sorted(trial.configuration["x"] for trial in study.trials()) == [1, 2, 3]
+
+
 def test_tells_every_trial_that_ended_once(lab: Lab) -> None:
     told: list[int] = []
     study = lab.create(executor={"device": "cpu", "slots": 2}, budget={"trials": 6})

@@ -8,6 +8,8 @@ GOOD = {"acc": 0.9}
 
 TRACEBACK = "Traceback (most recent call last):\n  File ...\n{}: something\n"
 
+FULL_DISK = "[Errno 28] No space left on device"
+
 
 @pytest.mark.parametrize(
     ("evidence", "values", "outcome", "reason"),
@@ -26,6 +28,26 @@ TRACEBACK = "Traceback (most recent call last):\n  File ...\n{}: something\n"
             GOOD,
             Outcome.COMPLETE,
             "ended by itself",
+        ),
+        # one that catches the signal, saves and leaves in order is not complete
+        (
+            Evidence(exit_code=0, stop_reason=StopReason.STOP),
+            GOOD,
+            Outcome.KILLED,
+            "stopped on request",
+        ),
+        (
+            Evidence(exit_code=0, stop_reason=StopReason.DEADLINE),
+            GOOD,
+            Outcome.TIMED_OUT,
+            "reached its time limit",
+        ),
+        # a full disk is no fault of the configuration
+        (
+            Evidence(exit_code=1, error_tail=TRACEBACK.format(f"OSError: {FULL_DISK}")),
+            {},
+            Outcome.INFRASTRUCTURE,
+            "no space was left on the disk",
         ),
         # pruned
         (

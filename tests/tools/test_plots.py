@@ -141,6 +141,7 @@ class TestPanels:
         monkeypatch.setattr(handler, "stream", logged)
         for count in (0, 1, 3, 12):
             panels(spec(metrics), mixed(count))
+        panels(spec(metrics, limits=["ms <= 0"]), mixed(12))
         assert logged.getvalue() == ""
         assert capfd.readouterr() == ("", "")
 

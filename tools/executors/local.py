@@ -115,7 +115,8 @@ class LocalExecutor:
             for name in ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "seconds")
             if name in outcome
         }
-        reason = outcome.get("stop_reason") or handle.stop_asked
+        # What the launcher never acted upon did not end the trial.
+        reason = outcome.get("stop_reason")
         return Evidence(
             **known,
             stop_reason=StopReason(str(reason)) if reason is not None else None,
