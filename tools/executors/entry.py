@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ def run_entry(entry: dict[str, Any]) -> None:
             a bare number stands for.
 
     Raises:
-        TypeError: If the function returns neither None, a number, nor a mapping of numbers.
+        TypeError: If the function returns neither None, a number, nor a mapping of numbers, or a
+            metric named `step`.
     """
     configuration = reporting.config()
     if "recipe" in entry:
@@ -29,7 +31,9 @@ def run_entry(entry: dict[str, Any]) -> None:
         result = _load_function(entry)(configuration)
     if result is None:
         return
-    if isinstance(result, dict):
+    if isinstance(result, Mapping):
+        if "step" in result:
+            raise TypeError("a returned metric cannot be named 'step'; give it another name")
         reporting.report(None, **result)
     elif hasattr(result, "__float__"):
         reporting.report(None, **{entry["metric"]: float(result)})

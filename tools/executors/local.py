@@ -109,7 +109,7 @@ class LocalExecutor:
         return self._evidence(handle, outcome)
 
     def _evidence(self, handle: Handle, outcome: Mapping[str, Any]) -> Evidence:
-        exception = _read_json(handle.folder / "exception.json") or {}
+        exception = (_read_json(handle.folder / "exception.json") or {}).get("type")
         known = {
             name: outcome[name]
             for name in ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "seconds")
@@ -120,7 +120,7 @@ class LocalExecutor:
         return Evidence(
             **known,
             stop_reason=StopReason(str(reason)) if reason is not None else None,
-            exception=exception.get("type"),
+            exception=exception if isinstance(exception, str) else None,
             error_tail=str(outcome.get("error", "")) or tail(handle.folder),
         )
 
