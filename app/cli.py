@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ..tools.errors import LuthierError
@@ -20,6 +20,7 @@ from .tables import (
     decision_text,
     number_text,
     plain,
+    plain_lines,
     seconds_text,
     sparkline,
     state_text,
@@ -27,9 +28,10 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from ..tools.records import StudyRecord, TrialRecord
+    from ..tools.records import TrialRecord
     from ..tools.spec import StudySpec
     from ..tools.study import Study
+    from ..tools.workspace import Workspace
 
 app = typer.Typer(
     name="luthier",
@@ -102,12 +104,14 @@ def init(
 
     result = write_spec(script, output)
     reading, console = result.reading, _out()
-    console.print(f"Wrote {plain(result.path)}: {len(reading.found)} parameters.", highlight=False)
+    wrote = f"Wrote {plain(result.path)}: {len(reading.found)} parameters."
+    console.print(wrote, markup=False, highlight=False)
     for remark in reading.unread:
         console.print(f"  not read, line {remark.line}: {plain(remark.text)}", markup=False)
     if result.missing is not None:
         _fail(result.missing)
-    console.print(f"Look it over, then: luthier tune {plain(result.path)}", highlight=False)
+    next_step = f"Look it over, then: luthier tune {plain(result.path)}"
+    console.print(next_step, markup=False, highlight=False)
 
 
 @app.command()
@@ -155,9 +159,10 @@ def _run(study: Study, *, detach: bool) -> None:
 
             progress = PrintProgress(study.spec, study.trials(curves=False))
             ending = run_study(study.ledger, study.record, study.workspace, on_trial=progress)
+            reason = plain_lines(ending.reason)
+            console.print(f"Study {study.name} {ending.state}: {reason}", markup=False)
     except WorkerError as error:
         _fail(str(error), code=1)
-    console.print(f"Study {study.name} {ending.state}: {plain(ending.reason)}", markup=False)
     _print_best(study)
     if ending.state == "halted":
         sys.exit(1)
@@ -169,10 +174,11 @@ def _run(study: Study, *, detach: bool) -> None:
 def _print_best(study: Study) -> None:
     from ..tools.analysis import best_trials
 
-    best = best_trials(study.spec, study.trials(curves=False))
-    console = _out()
+    console, trials = _out(), study.trials(curves=False)
+    best = best_trials(study.spec, trials)
     if not best:
-        console.print("No trial is complete yet." if not study.spec.limits else "No trial is good.")
+        complete = any(trial.state == "complete" for trial in trials)
+        console.print("No trial keeps the limits." if complete else "No trial is complete.")
     for trial in best[:10]:
         values = ", ".join(f"{n} {number_text(trial.metrics[n])}" for n in study.spec.objectives)
         console.print(
@@ -180,7 +186,8 @@ def _print_best(study: Study) -> None:
                 ("best ", "bold green"),
                 f"{plain(values)} in trial {trial.number}: ",
                 configuration_text(trial.configuration),
-            )
+            ),
+            soft_wrap=True,
         )
     if len(best) > 10:
         console.print(f"… and {len(best) - 10} more on the Pareto front")
@@ -192,50 +199,46 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show all studies, or one."""
-    from .live import look, render
-
-    if name is not None:
-        snapshot = look(_study(name))
-        if as_json:
-            _print_json(_status_row(snapshot.record))
-        else:
-            _out().print(render(snapshot))
-        return
-    from ..tools.ledger import open_ledger
     from ..tools.workspace import find_workspace
 
+    if name is not None:
+        _print_status(_study(name), as_json=as_json)
+        return
     workspace = find_workspace()
-    if not workspace.ledger_path.exists():
-        studies: list[StudyRecord] = []
-    else:
-        studies = open_ledger(workspace.ledger_path).studies()
-    rows = [_status_row(study) for study in studies]
+    rows = [_status_row(study) for study in _studies(workspace)]
     if as_json:
         _print_json(rows)
-        return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("study", "state", "trials", "best", "wall time", "run by"):
-        table.add_column(column)
-    for row in rows:
-        best = ", ".join(f"{plain(n)} {number_text(v)}" for n, v in (row["best"] or {}).items())
-        table.add_row(
-            row["name"],
-            row["state"],
-            f"{row['trials']} of {row['budget']['trials'] or '∞'}",
-            best,
-            seconds_text(row["wall_seconds"]),
-            row["owner"] or "",
-        )
-    _out().print(table if rows else f"There are no studies in {workspace.folder}.")
+    elif rows:
+        _out().print(_status_table(rows))
+    else:
+        _out().print(f"There are no studies in {workspace.folder}.", markup=False, highlight=False)
 
 
-def _status_row(record: StudyRecord) -> dict[str, Any]:
+def _print_status(study: Study, *, as_json: bool) -> None:
+    from .live import look, render
+
+    if as_json:
+        _print_json(_status_row(study))
+    else:
+        console = _out()
+        console.print(render(look(study), console))
+
+
+def _studies(workspace: Workspace) -> list[Study]:
+    from ..tools.ledger import open_ledger
+    from ..tools.study import Study
+
+    if not workspace.ledger_path.exists():
+        return []
+    ledger = open_ledger(workspace.ledger_path)
+    return [Study(ledger, workspace, study.name) for study in ledger.studies()]
+
+
+def _status_row(study: Study) -> dict[str, Any]:
     from ..tools.analysis import counts
 
-    study = _study(record.name)
-    trials, owner, best = study.trials(curves=False), study.owner, study.best()
+    record, owner, best = study.record, study.owner, study.best()
+    trials = study.trials(curves=False)
     return {
         "name": record.name,
         "state": study.state,
@@ -249,6 +252,25 @@ def _status_row(record: StudyRecord) -> dict[str, Any]:
         "parent": record.parent,
         "working_directory": str(record.working_directory),
     }
+
+
+def _status_table(rows: list[dict[str, Any]]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("study", "state", "trials", "best", "wall time", "run by"):
+        table.add_column(column)
+    for row in rows:
+        best = ", ".join(f"{plain(n)} {number_text(v)}" for n, v in (row["best"] or {}).items())
+        table.add_row(
+            row["name"],
+            row["state"],
+            f"{row['trials']} of {row['budget']['trials'] or '∞'}",
+            Text(best),
+            seconds_text(row["wall_seconds"]),
+            Text(plain(row["owner"] or "")),
+        )
+    return table
 
 
 @app.command()
@@ -267,7 +289,7 @@ def watch(name: Name) -> None:
 @app.command()
 def pause(name: Name) -> None:
     """Start no new trial; running ones go on."""
-    _wish(name, "pause")
+    _wish(_study(name), "pause", "pause")
 
 
 @app.command()
@@ -277,25 +299,29 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="Kill trials without grace.")] = False,
 ) -> None:
     """End a study's running trials; `resume` runs them again."""
+    study = _study(name)
     if trial is None:
-        _wish(name, "stop", at_once=now)
+        _wish(study, "stop", "stop", at_once=now)
         return
     from ..tools.spec import SpecError
 
-    running = [t.number for t in _study(name).trials(curves=False) if t.state == "running"]
+    running = [t.number for t in study.trials(curves=False) if t.state == "running"]
     if trial not in running:
         raise SpecError(f"trial {trial} of study {name!r} does not run; running are {running}")
-    _wish(name, "stop_trial", trial=trial)
+    _wish(study, "stop_trial", f"stop trial {trial}", trial=trial)
 
 
-def _wish(name: str, kind: str, **data: Any) -> None:
+def _wish(study: Study, kind: str, what: str, **data: Any) -> None:
+    """Ask a study's worker to do `what`."""
     from ..tools.spec import SpecError
 
-    study = _study(name)
-    if study.owner is None:
-        raise SpecError(f"nobody runs study {name!r} (it is {study.state}), so nothing to {kind}")
+    owner = study.owner
+    if owner is None:
+        raise SpecError(
+            f"nobody runs study {study.name!r} (it is {study.state}), nothing to {kind}"
+        )
     study.ledger.wish(study.record, kind, **data)
-    _out().print(f"Asked {study.owner.name if study.owner else 'the worker'} to {kind}.")
+    _out().print(f"Asked {plain(owner.name)} to {what}.", markup=False, highlight=False)
 
 
 @app.command()
@@ -316,13 +342,14 @@ def resume(
     asked = {"trials": trials, "wall_seconds": wall, "device_seconds": device}
     caps = {key: cap for key, cap in asked.items() if cap is not None}
     if caps:
-        with_budget(study.spec, caps)
-    if caps or study.owner is not None:
-        study.ledger.wish(study.record, "resume", **({"budget": caps} if caps else {}))
-    if study.owner is None:
-        _run(study, detach=detach)
-    else:
-        _out().print(f"Asked {study.owner.name} to go on.", highlight=False)
+        with_budget(study.spec, caps)  # refuses what makes no sense
+    wish = {"budget": caps} if caps else {}
+    if study.owner is not None:
+        _wish(study, "resume", "go on", **wish)
+        return
+    if caps:
+        study.ledger.wish(study.record, "resume", **wish)
+    _run(study, detach=detach)
 
 
 @app.command("trials")
@@ -338,13 +365,25 @@ def list_trials(
     study = _study(name)
     trials = study.trials(curves=as_json)
     if state is not None:
+        _check_state(state)
         trials = [trial for trial in trials if str(trial.state) == state]
     if as_json:
         decisions = study.decisions()
         _print_json([trial_document(trial, decisions) for trial in trials])
         return
     best = [trial.number for trial in best_trials(study.spec, trials)]
-    _out().print(trials_table(study.spec, trials, best=best))
+    console = _out()
+    console.print(trials_table(study.spec, trials, width=console.width, best=best))
+
+
+def _check_state(state: str) -> None:
+    from ..tools.outcomes import Outcome
+    from ..tools.space import did_you_mean
+    from ..tools.spec import SpecError
+
+    states = ["waiting", "running", *Outcome]
+    if state not in states:
+        raise SpecError(f"no trial is ever {state!r}{did_you_mean(state, states)}")
 
 
 @app.command()
@@ -367,7 +406,9 @@ def show(
         _print_json(trial_document(trial, decisions))
         return
     console = _out()
-    console.print(Text.assemble(f"trial {number}  ", state_text(trial.state), f"  {trial.reason}"))
+    console.print(
+        Text.assemble(f"trial {number}  ", state_text(trial.state), f"  {plain(trial.reason)}")
+    )
     for key, value in trial.configuration.items():
         console.print(f"  {plain(key)} = {plain(value)}", markup=False, highlight=False)
     if number in decisions:
@@ -447,10 +488,14 @@ def report(
 
 
 def _write_report(study: Study, output: Path | None = None) -> Any:
+    from ..tools.spec import SpecError
     from .report import write_report
 
     folder = study.workspace.reports if output is None else output
-    return write_report(study.record, study.trials(), study.decisions(), study.events(), folder)
+    try:
+        return write_report(study.record, study.trials(), study.decisions(), study.events(), folder)
+    except OSError as error:
+        raise SpecError(f"cannot write to {str(folder)!r}: {error.strerror}") from None
 
 
 @export_app.command("study")
@@ -553,4 +598,5 @@ def demo() -> None:
     _run(study, detach=False)
     console = _out()
     console.print(compare(study))
-    console.print(f"Report: {_write_report(study).html}", highlight=False, soft_wrap=True)
+    report_line = f"Report: {_write_report(study).html}"
+    console.print(report_line, markup=False, highlight=False, soft_wrap=True)

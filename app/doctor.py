@@ -78,8 +78,8 @@ def _workspace() -> str:
         if not os.access(parent, os.W_OK):
             raise LuthierError(f"{parent} cannot be written; set LUTHIER_HOME to another folder")
         return f"{workspace.folder}, empty so far"
-    studies = open_ledger(workspace.ledger_path).studies()
-    return f"{workspace.folder}, {len(studies)} studies"
+    count = len(open_ledger(workspace.ledger_path).studies())
+    return f"{workspace.folder}, {count} {'study' if count == 1 else 'studies'}"
 
 
 def _disk() -> str:

@@ -25,12 +25,15 @@ from .tables import (
     meters_text,
     number_text,
     plain,
+    plain_lines,
     seconds_text,
     trials_table,
 )
 
 _REFRESH_SECONDS = 0.25
 _ROWS = 12
+_OTHER_LINES = 8
+"""Lines of the view besides its trials, and one to spare."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,17 @@ class Snapshot:
     meters: Meters
 
 
-def look(study: Study) -> Snapshot:
-    """Read a study as it stands now.
+def look(study: Study, before: Snapshot | None = None) -> Snapshot:
+    """Read a study as it stands now; what has not changed since `before` is taken from there.
 
     Raises:
         LedgerError: If the ledger cannot be read.
     """
     ledger, record = study.ledger, study.record
-    trials = ledger.trials(record)
+    if before is not None and before.record.version == record.version:
+        trials, latest = before.trials, before.latest
+    else:
+        trials, latest = ledger.trials(record), ledger.latest_reports(record)
     spent, reserved = ledger.spending(record, "device_seconds")
     meters = read_meters(
         record.spec,
@@ -61,28 +67,29 @@ def look(study: Study) -> Snapshot:
         device_reserved=reserved,
     )
     state = state_of(record, ledger.owner(record))
-    return Snapshot(record, state, trials, ledger.latest_reports(record), meters)
+    return Snapshot(record, state, trials, latest, meters)
 
 
-def render(snapshot: Snapshot, *, rows: int = _ROWS) -> RenderableType:
-    """Return the view: budget, best so far, and the newest trials."""
+def render(snapshot: Snapshot, console: Console) -> RenderableType:
+    """Return the view, as large as the console: budget, best so far, and the newest trials."""
     spec, trials = snapshot.record.spec, snapshot.trials
     best = best_trials(spec, trials)
     running = [trial for trial in trials if trial.state == "running"]
     others = [trial for trial in reversed(trials) if trial.state != "running"]
-    shown = [*reversed(running), *others][:rows]
+    shown = [*reversed(running), *others][: max(1, min(_ROWS, console.height - _OTHER_LINES))]
     now = time.time()
-    table = trials_table(
-        spec,
-        shown,
-        best=[trial.number for trial in best],
-        latest=snapshot.latest,
-        running_seconds={t.number: now - t.attempts[-1].started_at for t in running},
-    )
     parts: list[RenderableType] = [_head(snapshot), _best_line(snapshot, best)]
     if snapshot.record.reason:
-        parts.append(Text(plain(snapshot.record.reason), style="yellow"))
+        parts.append(Text(plain_lines(snapshot.record.reason), style="yellow"))
     if shown:
+        table = trials_table(
+            spec,
+            shown,
+            width=console.width,
+            best=[trial.number for trial in best],
+            latest=snapshot.latest if snapshot.state == "running" else None,
+            running_seconds={t.number: now - t.attempts[-1].started_at for t in running},
+        )
         parts += [Text(), table]
     if len(trials) > len(shown):
         parts.append(Text(f"… and {len(trials) - len(shown)} earlier trials", style="dim"))
@@ -91,7 +98,7 @@ def render(snapshot: Snapshot, *, rows: int = _ROWS) -> RenderableType:
 
 def _head(snapshot: Snapshot) -> RenderableType:
     meters = snapshot.meters
-    line = Text()
+    line = Text(no_wrap=True, overflow="ellipsis")
     line.append(snapshot.record.name, style="bold")
     line.append(f"  {snapshot.state}  ", style="cyan" if snapshot.state == "running" else "bold")
     line.append(meters_text(meters))
@@ -109,6 +116,7 @@ def _head(snapshot: Snapshot) -> RenderableType:
 def _best_line(snapshot: Snapshot, best: list[TrialRecord]) -> Text:
     spec = snapshot.record.spec
     line = counts_text(counts(snapshot.trials))
+    line.no_wrap, line.overflow = True, "ellipsis"
     if len(best) == 1:
         values = [f"{plain(n)} {number_text(best[0].metrics[n])}" for n in spec.objectives]
         line.append("   best ", style="dim")
@@ -119,16 +127,41 @@ def _best_line(snapshot: Snapshot, best: list[TrialRecord]) -> Text:
     return line
 
 
+class _View:
+    """The picture of a study in a terminal, drawn over again."""
+
+    def __init__(self, study: Study, console: Console) -> None:
+        self._study = study
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False)
+        self._last: Snapshot | None = None
+
+    def __enter__(self) -> _View:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self) -> Snapshot:
+        """Draw the study as it stands now."""
+        self._last = look(self._study, self._last)
+        # The cursor rests in a line of its own, where the ^C that a terminal echoes does no harm.
+        picture = Group(render(self._last, self._console), Text())
+        self._live.update(picture, refresh=True)
+        return self._last
+
+
 @contextlib.contextmanager
 def live_view(study: Study, console: Console) -> Iterator[None]:
     """Show a study while something else goes on, from a thread of its own."""
     over = threading.Event()
-    with Live(console=console, refresh_per_second=4, auto_refresh=False) as live:
+    with _View(study, console) as view:
 
         def show() -> None:
             # The ledger may be busy or the disk full; the worker tells what matters.
             with contextlib.suppress(LedgerError):
-                live.update(render(look(study)), refresh=True)
+                view.show()
 
         def repeat() -> None:
             while not over.wait(_REFRESH_SECONDS):
@@ -150,10 +183,10 @@ def watch(study: Study, console: Console) -> Snapshot:
     Raises:
         LedgerError: If the ledger cannot be read.
     """
-    with Live(console=console, auto_refresh=False) as live:
+    with _View(study, console) as view:
         while True:
-            snapshot = look(study)
-            live.update(render(snapshot), refresh=True)
-            if study.owner is None:
+            owner = study.owner
+            snapshot = view.show()
+            if owner is None:
                 return snapshot
             time.sleep(_REFRESH_SECONDS)

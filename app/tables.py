@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..tools.space import Configuration
     from ..tools.spec import StudySpec
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of writing."""
 _STYLES = {
     Outcome.COMPLETE: "green",
     Outcome.PRUNED: "yellow",
@@ -27,11 +28,19 @@ _STYLES = {
     "waiting": "dim",
 }
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDEST_METRIC = 14
+_BESIDE_METRICS = 64
+"""Columns of a terminal that the other columns of the trials' table need."""
 
 
 def plain(text: object) -> str:
-    """Return text without control characters, with which it could steer the terminal."""
-    return _CONTROL.sub("�", str(text))
+    """Return text as one line without control characters, which could steer the terminal."""
+    return _CONTROL.sub("�", re.sub(r"\s", " ", str(text)))
+
+
+def plain_lines(text: str) -> str:
+    """Return text with its lines kept, each as `plain` returns it."""
+    return "\n".join(plain(line) for line in text.splitlines())
 
 
 def state_text(state: object) -> Text:
@@ -80,45 +89,64 @@ def trials_table(
     spec: StudySpec,
     trials: Sequence[TrialRecord],
     *,
+    width: int,
     best: Sequence[int] = (),
-    latest: Mapping[int, Mapping[str, tuple[int, float]]] = {},
+    latest: Mapping[int, Mapping[str, tuple[int, float]]] | None = None,
     running_seconds: Mapping[int, float] = {},
 ) -> Table:
-    """Return trials as a table, a row each.
+    """Return trials as a table, a row each, one line a row.
 
     Args:
         spec: Their study's spec.
         trials: The trials, in the order of the rows.
+        width: The terminal's width; watched metrics for which it has no room are left out.
         best: Numbers of the best ones, which are marked.
-        latest: Where running trials stand: number to metric to step and value.
+        latest: Where running trials stand, by number: metric to step and value. With it the table
+            has a column for the step.
         running_seconds: How long running trials have run, by number.
     """
+    metrics = _metrics_that_fit(spec, width)
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for name in spec.metrics:
-        table.add_column(plain(name), justify="right", no_wrap=True)
-    table.add_column("step", justify="right", no_wrap=True)
+    for name in metrics:
+        table.add_column(Text(plain(name)), justify="right", no_wrap=True, max_width=_WIDEST_METRIC)
+    if latest is not None:
+        table.add_column("step", justify="right", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True)
-    table.add_column("configuration", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("configuration", ratio=1)  # alone gives way where there is little room
     for trial in trials:
-        reports = latest.get(trial.number, {})
+        configuration = Text(configuration_text(trial.configuration), no_wrap=True)
+        configuration.overflow = "ellipsis"
+        reports = (latest or {}).get(trial.number, {})
         values = {name: value for name, (_, value) in reports.items()} | trial.metrics
-        steps = [step for step, _ in reports.values()]
+        step = max((step for step, _ in reports.values()), default="")
         seconds = trial.seconds + running_seconds.get(trial.number, 0.0)
         marked = trial.number in best
         table.add_row(
-            Text(f"★ {trial.number}" if marked else str(trial.number)),
+            f"★ {trial.number}" if marked else str(trial.number),
             state_text(trial.state),
-            *(Text(number_text(values.get(name))) for name in spec.metrics),
-            str(max(steps)) if steps else "",
+            *(number_text(values.get(name)) for name in metrics),
+            *([] if latest is None else [str(step)]),
             seconds_text(seconds),
             Text(plain(trial.source)),
-            Text(configuration_text(trial.configuration), style="" if marked else "dim"),
+            configuration,
             style="bold" if marked else "",
         )
     return table
+
+
+def _metrics_that_fit(spec: StudySpec, width: int) -> list[str]:
+    """Return the metrics that are optimised, and as many of the others as there is room for."""
+    needs = {name: min(max(len(name), 8), _WIDEST_METRIC) + 2 for name in spec.metrics}
+    room = width - _BESIDE_METRICS - sum(needs[name] for name in spec.objectives)
+    watched = []
+    for name in spec.metrics:
+        if name not in spec.objectives and needs[name] <= room:
+            room -= needs[name]
+            watched.append(name)
+    return [name for name in spec.metrics if name in spec.objectives or name in watched]
 
 
 def counts_text(counts: Mapping[str, int]) -> Text:

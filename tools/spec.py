@@ -192,7 +192,7 @@ class StudySpec(_Section):
     executor: Executor = Field(default_factory=Executor)
     sampler: Sampler = Field(default_factory=Sampler)
     pruner: Pruner = Field(default_factory=Pruner)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
     """Seed of the sampler and of every trial. Never tuned."""
 
     @model_validator(mode="before")

@@ -1,6 +1,10 @@
 """The loop of a study, with real trials, a real ledger and real processes."""
 
+import contextlib
+import json
 import math
+import os
+import signal
 import sqlite3
 import time
 from pathlib import Path
@@ -172,6 +176,22 @@ if trial == 3: gate()
     assert states(study) == ["complete"] * 3 + ["pruned"]
     assert trial.reason == "stopped early by the pruner"
     assert trial.metrics == {"loss": 3}
+
+
+def test_a_trial_that_is_asked_to_stop_many_times_at_once_ends_once(lab: Lab) -> None:
+    lab.gate()
+    study = lab.create("report(1, loss=x); gate()", budget={"trials": 1})
+    running = lab.start(study)
+    lab.wait_for_report(study)
+    folder = study.attempt_folder(study.trials()[0])
+    launcher = json.loads((folder / "process.json").read_text(encoding="utf-8"))
+    for _ in range(1000):  # as a trial that reports NaN again and again makes it
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(launcher["pid"], signal.SIGTERM)
+    lab.wait_for(study, "ended")
+    lab.ledger.wish(study.record, "stop")
+    assert running.ending().state == "stopped"
+    assert states(study) == ["waiting"]
 
 
 def test_a_trial_whose_launcher_dies_is_run_again(lab: Lab) -> None:

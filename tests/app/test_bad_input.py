@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Luthier
+from .conftest import Luthier, Run
 
 Write = Callable[..., Path]
 
@@ -41,6 +41,27 @@ CASES = {
     ),
     "budget of zero": ({"budget": {"trials": 0}}, "budget.trials: Input should be greater than 0"),
     "no budget": ({"budget": {"trials": None}}, "a study without an end is not started"),
+    "endless budget": ({"budget": {"wall_seconds": float("inf")}}, "budget.wall_seconds"),
+    "seed too large": ({"seed": 1 << 32}, "seed: Input should be less than"),
+    "condition that never holds": (
+        {
+            "space": {
+                "optimizer": {"type": "categorical", "choices": ["sgd", "adam"]},
+                "x": {**X, "when": {"optimizer": "adma"}},
+            }
+        },
+        "the condition of 'x' on 'optimizer' can never hold",
+    ),
+    "constraints that nothing meets": ({"constraints": ["x > 5"]}, "loosen them"),
+    "a choice twice": (
+        {"space": {"x": {"type": "categorical", "choices": [1, 1]}}},
+        "`choices` must differ",
+    ),
+    "unknown sampler": ({"sampler": {"kind": "tpee"}}, "sampler.kind"),
+    "no module": (
+        {"objective": {"kind": "callable", "reference": "no_such_module:train"}},
+        "there is no module 'no_such_module'",
+    ),
     "no script": (
         {"objective": {"kind": "script", "command": ["python", "trian.py"]}},
         "did you mean 'train.py'?",
@@ -50,14 +71,16 @@ CASES = {
         "there is no program 'no-such-program'",
     ),
     "no name": ({"name": "a b"}, "name: use at most 100 letters"),
+    "a name of two lines": ({"name": "small\n"}, "name: use at most 100 letters"),
+    "a name elsewhere": ({"name": "../small"}, "name: use at most 100 letters"),
     "no recipe data": ({"objective": {"kind": "recipe", "options": {"data": "digitz"}}}, "digitz"),
 }
 
 
-def assert_refused(run: object, message: str) -> None:
-    assert (run.code, run.out) == (2, "")  # type: ignore[attr-defined]
-    assert message in run.err  # type: ignore[attr-defined]
-    assert re.fullmatch(r"error: [^\n]+\n", run.err)  # type: ignore[attr-defined]
+def assert_refused(run: Run, message: str) -> None:
+    assert (run.code, run.out) == (2, "")
+    assert message in run.err
+    assert re.fullmatch(r"error: [^\n]+\n", run.err)
 
 
 @pytest.mark.parametrize(("changes", "message"), CASES.values(), ids=CASES)
@@ -92,6 +115,10 @@ def test_cuda_where_there_is_none_is_refused(
         (("tune", "train.py"), "is a script; write a spec for it: luthier init train.py"),
         (("tune", "study.yaml", "--name", "a b"), "name: use at most 100 letters"),
         (("tune", "text.yaml"), "text.yaml is not valid YAML"),
+        (("tune", "twice.yaml"), "the key 'name' stands twice"),
+        (("tune", "bytes.yaml"), "it is not UTF-8 text"),
+        (("tune", "folder.yaml"), "Is a directory"),
+        (("tune", "empty.yaml"), "must be a mapping of fields"),
         (("init", "none.py"), "cannot read script 'none.py'"),
         (("show", "small", "0"), "there is no study 'small'"),
         (("resume", "small"), "there is no study 'small'"),
@@ -104,6 +131,10 @@ def test_what_is_not_there_is_named(
 ) -> None:
     write()
     (tmp_path / "text.yaml").write_text("a: [", encoding="utf-8")
+    (tmp_path / "twice.yaml").write_text("name: a\nname: b\n", encoding="utf-8")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "empty.yaml").touch()
 
     assert_refused(luthier(*arguments), message)
     assert not (tmp_path / "home").exists()
@@ -149,6 +180,16 @@ class TestWithAStudy:
     def test_an_unknown_trial_is_named(self, luthier: Luthier) -> None:
         assert_refused(luthier("show", "small", 7), "has no trial 7; the last one is 0")
 
+    def test_an_unknown_state_gets_the_nearest_one(self, luthier: Luthier) -> None:
+        run = luthier("trials", "small", "--state", "crash")
+        assert_refused(run, "no trial is ever 'crash'; did you mean 'crashed'?")
+
+    def test_what_is_typed_cannot_steer_the_terminal(self, luthier: Luthier) -> None:
+        for arguments in (("show", "\x1b[2J\nx", 0), ("tune", "\x1b[2J[red]\nx.yaml")):
+            run = luthier(*arguments)
+            assert_refused(run, "[2J")
+            assert "\x1b" not in run.err
+
     @pytest.mark.parametrize("command", ["pause", "stop"])
     def test_nobody_to_ask_is_said(self, luthier: Luthier, command: str) -> None:
         assert_refused(luthier(command, "small"), "nobody runs study 'small' (it is finished)")
@@ -165,6 +206,15 @@ class TestWithAStudy:
 
     def test_a_file_of_another_kind_is_not_exported(self, luthier: Luthier) -> None:
         assert_refused(luthier("export", "study", "small", "t.txt"), "must end in .json or .csv")
+
+    @pytest.mark.parametrize("command", [("export", "study", "small"), ("export", "reporter")])
+    def test_a_file_that_cannot_be_written_is_named(
+        self, luthier: Luthier, command: tuple[str, ...]
+    ) -> None:
+        assert_refused(luthier(*command, "none/t.csv"), "cannot write 'none/t.csv': No such file")
+
+    def test_a_folder_that_cannot_be_written_to_gets_no_report(self, luthier: Luthier) -> None:
+        assert_refused(luthier("report", "small", "--output", "study.yaml"), "study.yaml")
 
     def test_the_database_of_a_newer_version_is_left_alone(
         self, luthier: Luthier, tmp_path: Path

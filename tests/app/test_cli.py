@@ -132,6 +132,14 @@ def test_untrusted_text_cannot_steer_the_terminal(
         assert "\x07" not in text
 
 
+def test_names_that_look_like_markup_are_shown_as_they_are(luthier: Luthier, write: Write) -> None:
+    space = {"kind": {"type": "categorical", "choices": ["[red]x", "[/]"], "default": "[/]"}}
+    luthier("tune", write(train=HOSTILE, space=space, budget={"trials": 2}))
+
+    for listing in (("trials", "small"), ("status", "small"), ("show", "small", 0)):
+        assert "[/]" in luthier(*listing).out
+
+
 def test_show_gives_the_last_words_of_a_failed_trial_as_they_are(
     luthier: Luthier, write: Write
 ) -> None:
@@ -279,6 +287,41 @@ def test_a_detached_study_is_paused_resumed_and_stopped(
     trials = strict_json(luthier("trials", "small", "--json").out)
     assert [trial["state"] for trial in trials] == ["complete"] * 4
     assert len(trials[0]["attempts"]) == 2
+
+
+def test_one_trial_is_ended_and_the_others_go_on(
+    luthier: Luthier, write: Write, tmp_path: Path
+) -> None:
+    budget = {"trials": 1}
+    spec = write(train=WAIT, executor={"device": "cpu", "slots": 1}, budget=budget)
+    luthier("tune", spec, "--detach")
+    wait_for(tmp_path / "begun")
+    assert "to stop trial 0." in luthier("stop", "small", "--trial", 0).out
+    assert "it is finished" in luthier("watch", "small").out
+
+    (trial,) = strict_json(luthier("trials", "small", "--json").out)
+    assert trial["state"] == "killed"
+    assert trial["reason"].startswith("stopped by ")
+
+
+DEAF = """
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("step 1 loss=1.0", flush=True)
+pathlib.Path("begun").touch()
+signal.pause()
+"""
+
+
+def test_a_trial_that_will_not_listen_is_stopped_now(
+    luthier: Luthier, write: Write, tmp_path: Path
+) -> None:
+    executor = {"device": "cpu", "slots": 1, "grace_seconds": 3600}
+    luthier("tune", write(train=DEAF, executor=executor), "--detach")
+    wait_for(tmp_path / "begun")
+    luthier("stop", "small", "--now")
+
+    assert "it is stopped" in luthier("watch", "small").out
 
 
 def wait_for(path: Path) -> None:

@@ -29,7 +29,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -160,11 +159,11 @@ def launch(request: Request) -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if not claim(folder, {"pid": os.getpid(), "start": start_ticks(os.getpid())}):
         return
-    asked = threading.Event()
+    asked = _Asked()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    signal.signal(signal.SIGTERM, asked.hear)
     kills_before = _kernel_oom_kills()
     begun = time.monotonic()
     try:
@@ -193,6 +192,15 @@ def launch(request: Request) -> None:
     }
     write_atomically(folder / "outcome.json", evidence)
     _poke(request)
+
+
+class _Asked:
+    """Whether the worker asked to stop; a lock could be held by the signal before this one."""
+
+    to_stop = False
+
+    def hear(self, *_: object) -> None:
+        self.to_stop = True
 
 
 class _Process:
@@ -290,7 +298,7 @@ def _run_python(request: Request) -> NoReturn:
 def _watch(
     request: Request,
     process: _Process,
-    asked: threading.Event,
+    asked: _Asked,
     wake_read: int,
     begun: float,
 ) -> str | None:
@@ -325,7 +333,7 @@ def _watch(
             if ended_at is not None and (not open_pumps or now > ended_at + 0.5):
                 break
             if ended_at is None:
-                if asked.is_set() and reason is None:
+                if asked.to_stop and reason is None:
                     reason = _stop_reason(folder)
                     # `luthier.report` raises TrialPruned; who prints its metrics cannot be told.
                     reports_itself = (folder / "metrics.jsonl").exists() and not reader.found
