@@ -143,7 +143,7 @@ class Executor(_Section):
     kind: Literal["local"] = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the CUDA devices if there are any, otherwise the CPU."""
-    slots: int | None = Field(default=None, gt=0)
+    slots: int | None = Field(default=None, gt=0, le=1024)
     """Trials at a time. Default: one a CUDA device; on the CPU one a core, at most 8."""
     threads: int | None = Field(default=None, gt=0)
     """CPU threads of a trial. Default: cores divided by slots."""

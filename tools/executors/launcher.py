@@ -175,7 +175,7 @@ def launch(request: Request) -> None:
         )
         _poke(request)
         return
-    write_atomically(folder / "trial.json", {"pid": process.pid, "start": start_ticks(process.pid)})
+    _note_process(folder, process.pid)
     reason = _watch(request, process, asked, wake_read, begun)
     _kill_descendants()
     usage = process.usage
@@ -192,6 +192,13 @@ def launch(request: Request) -> None:
     }
     write_atomically(folder / "outcome.json", evidence)
     _poke(request)
+
+
+def _note_process(folder: Path, pid: int) -> None:
+    # After a power cut it is of no use to anybody, so nobody waits for the disk.
+    temporary = folder / "trial.tmp"
+    temporary.write_text(json.dumps({"pid": pid, "start": start_ticks(pid)}), encoding="utf-8")
+    temporary.replace(folder / "trial.json")
 
 
 class _Asked:
