@@ -1,0 +1,339 @@
+"""The commands that only look: they read the ledger and write nothing but files asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from .tables import (
+    decision_text,
+    number_text,
+    plain,
+    seconds_text,
+    sparkline,
+    state_text,
+    trials_table,
+)
+from .terminal import AsJson, Name, out, print_best, print_json, study_named
+
+if TYPE_CHECKING:
+    from ..tools.records import TrialRecord
+    from ..tools.spec import StudySpec
+    from ..tools.study import Study
+    from ..tools.workspace import Workspace
+
+app = typer.Typer()
+export_app = typer.Typer(no_args_is_help=True, help="Write a study, or the reporter, to a file.")
+spec_app = typer.Typer(no_args_is_help=True, help="Look at specs.")
+app.add_typer(export_app, name="export")
+app.add_typer(spec_app, name="spec")
+
+
+@app.command()
+def status(
+    name: Annotated[Optional[str], typer.Argument(metavar="[STUDY]")] = None,  # noqa: UP045
+    as_json: AsJson = False,
+) -> None:
+    """Show all studies, or one."""
+    from ..tools.workspace import find_workspace
+
+    if name is not None:
+        _print_status(study_named(name), as_json=as_json)
+        return
+    workspace = find_workspace()
+    rows = [_status_row(study) for study in _studies(workspace)]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        out().print(_status_table(rows))
+    else:
+        out().print(f"There are no studies in {workspace.folder}.", markup=False, highlight=False)
+
+
+def _print_status(study: Study, *, as_json: bool) -> None:
+    from .live import look, render
+
+    if as_json:
+        print_json(_status_row(study))
+    else:
+        console = out()
+        console.print(render(look(study), console))
+
+
+def _studies(workspace: Workspace) -> list[Study]:
+    from ..tools.ledger import open_ledger
+    from ..tools.study import Study
+
+    if not workspace.ledger_path.exists():
+        return []
+    ledger = open_ledger(workspace.ledger_path)
+    return [Study(ledger, workspace, study.name) for study in ledger.studies()]
+
+
+def _status_row(study: Study) -> dict[str, Any]:
+    from ..tools.analysis import counts
+
+    record, owner, best = study.record, study.owner, study.best()
+    trials = study.trials(curves=False)
+    return {
+        "name": record.name,
+        "state": study.state,
+        "reason": record.reason,
+        "trials": len(trials),
+        "outcomes": counts(trials),
+        "best": None if best is None else {n: best.metrics[n] for n in record.spec.objectives},
+        "budget": record.spec.budget.model_dump(),
+        "wall_seconds": record.wall_seconds,
+        "owner": None if owner is None else owner.name,
+        "parent": record.parent,
+        "working_directory": str(record.working_directory),
+    }
+
+
+def _status_table(rows: list[dict[str, Any]]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("study", "state", "trials", "best", "wall time", "run by"):
+        table.add_column(column)
+    for row in rows:
+        best = ", ".join(f"{plain(n)} {number_text(v)}" for n, v in (row["best"] or {}).items())
+        table.add_row(
+            row["name"],
+            row["state"],
+            f"{row['trials']} of {row['budget']['trials'] or '∞'}",
+            Text(best),
+            seconds_text(row["wall_seconds"]),
+            Text(plain(row["owner"] or "")),
+        )
+    return table
+
+
+@app.command()
+def watch(name: Name) -> None:
+    """Watch a running study; Ctrl-C leaves it running."""
+    from .live import watch as follow
+
+    study = study_named(name)
+    try:
+        snapshot = follow(study, out())
+    except KeyboardInterrupt:
+        return
+    out().print(f"Nobody runs study {name}; it is {snapshot.state}.", highlight=False)
+
+
+@app.command("trials")
+def list_trials(
+    name: Name,
+    state: Annotated[Optional[str], typer.Option(help="Only those in this state.")] = None,  # noqa: UP045
+    as_json: AsJson = False,
+) -> None:
+    """List a study's trials."""
+    from ..tools.analysis import best_trials
+    from ..tools.study import trial_document
+
+    study = study_named(name)
+    trials = study.trials(curves=as_json)
+    if state is not None:
+        _check_state(state)
+        trials = [trial for trial in trials if str(trial.state) == state]
+    if as_json:
+        decisions = study.decisions()
+        print_json([trial_document(trial, decisions) for trial in trials])
+        return
+    best = [trial.number for trial in best_trials(study.spec, trials)]
+    console = out()
+    console.print(trials_table(study.spec, trials, width=console.width, best=best))
+
+
+def _check_state(state: str) -> None:
+    from ..tools.outcomes import Outcome
+    from ..tools.space import did_you_mean
+    from ..tools.spec import SpecError
+
+    states = ["waiting", "running", *Outcome]
+    if state not in states:
+        raise SpecError(f"no trial is ever {state!r}{did_you_mean(state, states)}")
+
+
+@app.command()
+def show(
+    name: Name,
+    number: Annotated[int, typer.Argument(metavar="TRIAL", help="The trial's number.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one trial: its configuration, why it was chosen, its curves and attempts."""
+    from ..tools.spec import SpecError
+    from ..tools.study import trial_document
+
+    study = study_named(name)
+    trials, decisions = study.trials(), study.decisions()
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is None:
+        last = f"the last one is {trials[-1].number}" if trials else "it has none yet"
+        raise SpecError(f"study {name!r} has no trial {number}; {last}")
+    if as_json:
+        print_json(trial_document(trial, decisions))
+        return
+    console = out()
+    console.print(
+        Text.assemble(f"trial {number}  ", state_text(trial.state), f"  {plain(trial.reason)}")
+    )
+    for key, value in trial.configuration.items():
+        console.print(f"  {plain(key)} = {plain(value)}", markup=False, highlight=False)
+    if number in decisions:
+        console.print(decision_text(decisions[number]), markup=False, highlight=False)
+    for metric, value in trial.metrics.items():
+        curve = (trial.curves or {}).get(metric, {})
+        line = f"{plain(metric)} {number_text(value)}  {sparkline(curve.values())}"
+        console.print(line, markup=False, highlight=False)
+    _print_attempts(console, study, trial)
+
+
+def _print_attempts(console: Console, study: Study, trial: TrialRecord) -> None:
+    for attempt in trial.attempts:
+        folder = study.workspace.attempt_folder(study.name, trial.number, attempt.number)
+        line = Text(f"attempt {attempt.number} on {attempt.slot}: ")
+        line += state_text(attempt.outcome or "running")
+        seconds = f", {seconds_text(attempt.seconds)}" if attempt.seconds is not None else ""
+        console.print(line + Text(f" {plain(attempt.reason)}{seconds}"))
+        console.print(f"  files: {folder}", markup=False, highlight=False)
+        if attempt.error_tail.strip():
+            tail = attempt.error_tail.strip().splitlines()[-15:]
+            console.print(Text("\n".join(f"  {plain(line)}" for line in tail), style="dim"))
+
+
+@app.command()
+def best(name: Name, as_json: AsJson = False) -> None:
+    """Show the best configuration so far."""
+    from ..tools.analysis import best_trials
+    from ..tools.study import trial_document
+
+    study = study_named(name)
+    if as_json:
+        found = best_trials(study.spec, study.trials())
+        print_json([trial_document(trial, study.decisions()) for trial in found])
+        return
+    print_best(study)
+
+
+@app.command()
+def report(
+    name: Name,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Folder to write to [default: the workspace's]."),
+    ] = None,
+) -> None:
+    """Write an HTML page and a Markdown summary of a study."""
+    paths = write_report_of(study_named(name), output)
+    for path in (paths.html, paths.markdown):
+        print(path)
+
+
+def write_report_of(study: Study, output: Path | None = None) -> Any:
+    """Write a study's report, by default to the workspace; return its paths."""
+    from ..tools.spec import SpecError
+    from .report import write_report
+
+    folder = study.workspace.reports if output is None else output
+    try:
+        return write_report(study.record, study.trials(), study.decisions(), study.events(), folder)
+    except OSError as error:
+        raise SpecError(f"cannot write to {str(folder)!r}: {error.strerror}") from None
+
+
+@export_app.command("study")
+def export_study(
+    name: Name,
+    path: Annotated[Path, typer.Argument(help="A .json file (everything) or .csv (a table).")],
+) -> None:
+    """Write a study's trials to a file."""
+    from ..tools.study import export_study as write
+
+    write(study_named(name), path)
+    print(path)
+
+
+@export_app.command("reporter")
+def export_reporter(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("luthier_report.py"),
+) -> None:
+    """Write the one-file reporter, for a training script of another environment."""
+    from ..tools import reporting
+    from ..tools.spec import SpecError
+
+    source = Path(reporting.__file__).read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(source)
+    except OSError as error:
+        raise SpecError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    print(path)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check what this machine has, and what is missing."""
+    from .doctor import check
+
+    findings = check()
+    if as_json:
+        print_json([vars(finding) for finding in findings])
+    else:
+        marks = {True: ("ok ", "green"), False: ("!! ", "red")}
+        for finding in findings:
+            out().print(Text.assemble(marks[finding.ok], f"{finding.what}: {plain(finding.text)}"))
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)
+
+
+@spec_app.command("show")
+def spec_show(
+    source: Annotated[str, typer.Argument(help="A spec file, or a study's name.")],
+    resolved: Annotated[bool, typer.Option(help="Write the defaults out too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print a spec."""
+    spec = _load(source)
+    if as_json:
+        print_json(spec.to_dict() if resolved else spec.model_dump_explicit())
+    else:
+        print(spec.to_yaml(resolved=resolved), end="")
+
+
+@spec_app.command("diff")
+def spec_diff(
+    before: Annotated[str, typer.Argument(help="A spec file, or a study's name.")],
+    after: Annotated[str, typer.Argument(help="Another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print the differences between two specs."""
+    from ..tools.spec import diff
+
+    changes = diff(_load(before), _load(after))
+    if as_json:
+        print_json([vars(change) for change in changes])
+    else:
+        print("\n".join(plain(change) for change in changes) or "They are the same.")
+
+
+@spec_app.command("schema")
+def spec_schema() -> None:
+    """Print the JSON schema of a spec."""
+    from ..tools.spec import StudySpec
+
+    print_json(StudySpec.model_json_schema())
+
+
+def _load(source: str) -> StudySpec:
+    from ..tools.spec import load_spec
+
+    if Path(source).suffix in (".yaml", ".yml", ".json"):
+        return load_spec(Path(source))
+    return study_named(source).spec
