@@ -20,6 +20,7 @@ from ..tools.script import ReadParameter, ScriptError, ScriptReading, read_scrip
 from ..tools.script_declared import Remark, printable
 from ..tools.script_metrics import GuessedMetric
 from ..tools.space import Parameter
+from ..tools.spec import SpecDumper
 
 _TRIALS = 50
 _WIDTH = 100
@@ -195,8 +196,8 @@ def _comment(text: str, indent: str = "", inner: str = "") -> str:
     )
 
 
-class _Dumper(yaml.SafeDumper):
-    """Keeps a text on one line, and quotes one that the spec's loader would take for a number."""
+class _Dumper(SpecDumper):
+    """Keeps a text on one line."""
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
@@ -205,9 +206,6 @@ def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[\d.]+[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def _flow(value: Any) -> str:

@@ -134,7 +134,6 @@ class Wish:
     data: dict[str, Any]
     """`resume`: changed caps under `budget`; `stop_trial`: its number under `trial`."""
     author: str
-    created_at: float
 
 
 def to_json(data: object) -> str:

@@ -259,7 +259,7 @@ class StudySpec(_Section):
     def to_yaml(self, *, resolved: bool = False) -> str:
         """Return the document as YAML; `resolved` writes the defaults out too."""
         data = self.to_dict() if resolved else self.model_dump_explicit()
-        return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return yaml.dump(data, Dumper=SpecDumper, sort_keys=False, allow_unicode=True)
 
     def model_dump_explicit(self) -> dict[str, Any]:
         """Return what differs from the defaults, as JSON-ready data; kinds and types are kept."""
@@ -409,11 +409,11 @@ _Loader.add_implicit_resolver(
 )
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes the text that `_Loader` would take for a number."""
+class SpecDumper(yaml.SafeDumper):
+    """Writes YAML so that text which a spec's reader would take for a number is quoted."""
 
 
-for _class in (_Loader, _Dumper):
+for _class in (_Loader, SpecDumper):
     _class.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"),

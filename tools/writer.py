@@ -271,7 +271,7 @@ class Writer:
             if db.execute(lease).scalar() != self.token:
                 raise self._lost()
             return [
-                Wish(row.id, row.kind, json.loads(row.data), row.author, row.created_at)
+                Wish(row.id, row.kind, json.loads(row.data), row.author)
                 for row in db.execute(query)
             ]
 

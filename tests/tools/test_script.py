@@ -5,17 +5,6 @@ from pathlib import Path
 import pytest
 from luthier.tools.script import MAX_BYTES, ScriptError, read_script
 
-
-@pytest.fixture
-def read(tmp_path):
-    def read_text(text, name="train.py"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return read_script(path)
-
-    return read_text
-
-
 MNIST = r"""
 import argparse
 import torch

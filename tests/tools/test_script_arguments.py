@@ -13,16 +13,6 @@ from luthier.tools.space import SearchSpace
 
 
 @pytest.fixture
-def read(tmp_path):
-    def read_text(text):
-        path = tmp_path / "train.py"
-        path.write_text(text, encoding="utf-8")
-        return read_script(path)
-
-    return read_text
-
-
-@pytest.fixture
 def read_one(read):
     """Read one `add_argument` call; return its form and parameter, or why there is none."""
 

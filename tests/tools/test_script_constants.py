@@ -1,17 +1,6 @@
 """Scripts whose parameters stand in the source: config classes, constants, the environment."""
 
 import pytest
-from luthier.tools.script import read_script
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read_text(text):
-        path = tmp_path / "train.py"
-        path.write_text(text, encoding="utf-8")
-        return read_script(path)
-
-    return read_text
 
 
 def texts(remarks):

@@ -9,16 +9,6 @@ from luthier.tools.script import read_script
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits_cnn" / "train.py"
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read_text(text):
-        path = tmp_path / "train.py"
-        path.write_text(text, encoding="utf-8")
-        return read_script(path)
-
-    return read_text
-
-
 VALUES = "epoch, epochs, total, name = 3, 10, 7, 'abc'\nval_loss, acc, f1 = 0.25, 0.875, 0.5\n"
 
 PRINTS = [
