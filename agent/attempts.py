@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..tools.devices import Slot
 from ..tools.executors.local import tail
 from ..tools.executors.protocol import Handle
+from ..tools.leases import Lease
 from ..tools.outcomes import CONFIGURATION_FAULTS, Evidence, Outcome, StopReason, Verdict, classify
 from ..tools.records import TrialRecord
 
 
 @dataclass
 class Run:
-    """An attempt that runs on a slot."""
+    """An attempt that runs on its devices."""
 
     trial: TrialRecord
-    slot: Slot
+    lease: Lease
     handle: Handle
     reserved: float
+    heard_at: float
+    """When it last reported, on the loop's monotonic clock."""
     adopted: bool = False
     """Whether another worker started it."""
     values: dict[str, float] = field(default_factory=dict)
@@ -29,17 +31,16 @@ class Run:
     ended_for: str | None = None
     """Why the trial must end with this attempt, if the loop has decided so."""
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it was started."""
-        return max(0.0, time.time() - self.trial.attempts[-1].started_at)
+    def elapsed(self, now: float) -> float:
+        """Return the seconds from its start to `now`, both since 1970."""
+        return max(0.0, now - self.trial.attempts[-1].started_at)
 
-    def seconds(self, evidence: Evidence) -> float:
+    def seconds(self, evidence: Evidence, now: float) -> float:
         """Return how long it ran; of one that was lost unseen, up to its last sign of life."""
         if evidence.seconds or not evidence.started:
             return evidence.seconds
         if not self.adopted:
-            return self.elapsed
+            return self.elapsed(now)
         seen = max((p.stat().st_mtime for p in self.handle.folder.glob("*.*")), default=0.0)
         return max(0.0, seen - self.trial.attempts[-1].started_at)
 
@@ -58,43 +59,56 @@ class Run:
             evidence: The evidence of it.
             most_attempts: Attempts before a failing machine counts against the trial.
         """
+        if self.ended_for is not None:
+            return False
         if verdict.outcome is Outcome.INFRASTRUCTURE:
+            if self.adopted and not evidence.started:
+                return True  # its worker died before it could start it
             lost = [a for a in self.trial.attempts if a.outcome is Outcome.INFRASTRUCTURE]
             return len(lost) + 1 < most_attempts
-        return (
-            verdict.outcome is Outcome.KILLED
-            and self.ended_for is None
-            and evidence.stop_reason is StopReason.STOP
-        )
+        return verdict.outcome is Outcome.KILLED and evidence.stop_reason is StopReason.STOP
 
 
 class Prospects:
-    """Whether it makes sense to go on with a study, judged by how its first trials end."""
+    """Whether it makes sense to go on with a study, judged by how its trials end."""
 
-    def __init__(self, study: str, required: Iterable[str], hopeless: int) -> None:
+    def __init__(
+        self, study: str, required: Iterable[str], hopeless: int, hopeless_later: int
+    ) -> None:
         """Begin without any trial.
 
         Args:
             study: The study's name.
             required: Metrics that every trial must report.
             hopeless: Trials that fail alike, with none that works, after which there is no hope.
+            hopeless_later: Trials in a row that fail alike, after others that worked, likewise.
         """
         self._study = study
         self._required = list(required)
         self._hopeless = hopeless
         self._failures: list[Outcome] = []
+        self._latest: deque[Outcome] = deque(maxlen=hopeless_later)
         self._hopeful = False
 
     def learn(self, outcome: Outcome) -> None:
         """Take in that a trial ended."""
+        if outcome is not Outcome.KILLED:
+            self._latest.append(outcome)
         if outcome in (Outcome.COMPLETE, Outcome.PRUNED):
             self._hopeful = True
-        elif outcome in CONFIGURATION_FAULTS or outcome is Outcome.INFRASTRUCTURE:
+        elif _is_failure(outcome):
             self._failures.append(outcome)
 
     def reason_to_halt(self, run: Run, verdict: Verdict, evidence: Evidence) -> str | None:
         """Return why no trial can succeed, after the latest that ended; None if one may."""
+        see = f"see `luthier show {self._study} {run.trial.number}`"
         if self._hopeful:
+            full = len(self._latest) == self._latest.maxlen
+            if full and _is_failure(verdict.outcome) and len(set(self._latest)) == 1:
+                return (
+                    f"the last {len(self._latest)} trials all ended as {verdict.outcome} "
+                    f"({verdict.reason}), which others did not; {see}"
+                )
             return None
         missing = [name for name in self._required if name not in run.values]
         if missing and verdict.outcome is Outcome.CRASHED and evidence.exit_code == 0:
@@ -107,6 +121,10 @@ class Prospects:
         if len(self._failures) >= self._hopeless and len(set(self._failures)) == 1:
             return (
                 f"the first {len(self._failures)} trials all ended as {verdict.outcome} "
-                f"({verdict.reason}); see `luthier show {self._study} {run.trial.number}`"
+                f"({verdict.reason}); {see}"
             )
         return None
+
+
+def _is_failure(outcome: Outcome) -> bool:
+    return outcome in CONFIGURATION_FAULTS or outcome is Outcome.INFRASTRUCTURE

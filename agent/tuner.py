@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..tools.budget import Meters, expected_trial_seconds, read_meters
-from ..tools.devices import Slot
 from ..tools.executors.protocol import TrialExecutor
+from ..tools.leases import Lease, Leases
 from ..tools.ledger import Ledger
 from ..tools.metrics import Report
 from ..tools.objective import build_request
-from ..tools.optuna_bridge import PruningView
 from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
-from ..tools.records import StudyState, TrialRecord, Wish, to_json
+from ..tools.pruning import Pruning, make_pruning
+from ..tools.records import AttemptRecord, StudyState, TrialRecord, Wish, to_json
 from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
 from ..tools.writer import Writer
 from .attempts import Prospects, Run
 from .classical import Proposal
+from .history import History
+from .placement import Placement
 from .proposals import ProposalQueue
+
+_TICK = 0.001
+"""Seconds that limits are exact to."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,21 @@ class Policy:
     """Attempts at a trial before a failing machine counts against it."""
     hopeless: int = 5
     """Trials that fail alike, with none complete, before the study halts."""
+    hopeless_later: int = 10
+    """Trials in a row that fail alike, after others that worked, before the study halts."""
     patience_share: float = 0.02
-    """Share of the median trial time (1 s before the first) that a free slot waits for a fresher
+    """Share of the median trial time (1 s before the first) that a free device waits for a fresher
     proposal."""
     patience_seconds: float = 5.0
-    """The most that it waits, in seconds; infinite in evals."""
+    """The most that it waits, in seconds; with both infinite, as in evals, it always waits."""
+    silence_factor: float = 5.0
+    """How many times the longest complete trial one may be silent, where the spec sets no limit."""
+    least_silence_seconds: float = 600.0
+    """Shorter silences than this are never taken for a hang, where the spec sets no limit."""
     free_bytes: int = 64 << 20
     """Free space on the disk below which no trial is started."""
     poll_seconds: float = 0.5
-    """How often wishes and limits are looked at when nothing else happens."""
+    """How often wishes are looked at when nothing else happens, in real seconds."""
 
 
 OnTrial = Callable[[TrialRecord], None]
@@ -68,32 +78,37 @@ class Tuner:
         ledger: Ledger,
         writer: Writer,
         executor: TrialExecutor,
-        slots: Sequence[Slot],
+        leases: Leases,
         proposals: ProposalQueue,
         workspace: Workspace,
         policy: Policy = Policy(),
         on_trial: OnTrial | None = None,
     ) -> None:
-        """Put the parts together; nothing starts before `run`."""
+        """Put the parts together; nothing starts before `run`. The writer's clock is the loop's."""
         self._ledger = ledger
         self._writer = writer
+        self._clock = writer.clock
         self._executor = executor
-        self._slots = {slot.name: slot for slot in slots}
-        self._free = list(slots)
+        self._leases = leases
         self._proposals = proposals
         self._workspace = workspace
         self._policy = policy
         self._on_trial = on_trial or (lambda _: None)
         self._name = writer.study.name
-        self._trials: list[TrialRecord] = []
         self._running: dict[int, Run] = {}
+        self._spare: Lease | None = None
+        """A lease that waits for a proposal."""
         self._ending: Ending | None = None
         self._paused = False
         self._asked_at: float | None = None
         self._patience_ends: float | None = None
+        self._longest = 0.0
+        """How long the longest complete trial took, in seconds."""
         self._interrupts = 0
         self._space_size = self._spec.search_space.size()
-        self._prospects = Prospects(self._name, self._spec.objectives, policy.hopeless)
+        self._prospects = Prospects(
+            self._name, self._spec.objectives, policy.hopeless, policy.hopeless_later
+        )
         self._wall_before = writer.study.wall_seconds
         self._wall_since: float | None = None
 
@@ -103,7 +118,7 @@ class Tuner:
 
     def run(self) -> Ending:
         """Run the study until it ends, and return how."""
-        self._wall_since = time.monotonic()
+        self._wall_since = self._clock.monotonic()
         self._recover()
         self._writer.set_state("running")
         while True:
@@ -112,7 +127,9 @@ class Tuner:
             self._launch()
             if self._ending is not None and not self._running:
                 break
-            self._executor.wait(self._seconds_to_wait())
+            thinking = self._asked_at is not None
+            self._executor.wait(self._policy.poll_seconds, self._deadline(), thinking=thinking)
+        self._leases.close()
         self._writer.set_state(*self._ending)
         return self._ending
 
@@ -124,27 +141,36 @@ class Tuner:
     def wall_seconds(self) -> float:
         """Return how long the study has run in all, pauses left out."""
         since = self._wall_since
-        return self._wall_before + (time.monotonic() - since if since is not None else 0.0)
+        return self._wall_before + (self._clock.monotonic() - since if since is not None else 0.0)
 
     def _recover(self) -> None:
         """Take over what another worker left: its trials go on, or are told how they ended."""
-        self._trials = self._ledger.trials(self._writer.study, curves=True)
-        if any(trial.state is Outcome.COMPLETE for trial in self._trials):
+        trials = self._ledger.trials(self._writer.study, curves=True)
+        if any(trial.state is Outcome.COMPLETE for trial in trials):
             self._prospects.learn(Outcome.COMPLETE)
-        self._view = PruningView(self._spec, self._trials)
-        for trial in self._trials:
-            if trial.state != "running":
-                continue
-            attempt = trial.attempts[-1]
-            folder = self._workspace.attempt_folder(self._name, trial.number, attempt.number)
-            folder.mkdir(parents=True, exist_ok=True)
-            slot = self._slots.get(attempt.slot, Slot(attempt.slot, {}))
-            if slot in self._free:
-                self._free.remove(slot)
-            handle = self._executor.adopt(folder)
-            self._running[trial.number] = Run(trial, slot, handle, 0.0, adopted=True)
-            self._writer.note("adopted", trial.number, attempt=attempt.number)
+        self._pruning: Pruning = make_pruning(self._spec, trials)
+        spent, _ = self._ledger.spending(self._writer.study, "device_seconds")
+        self._history = History(trials, spent)
+        self._placement = Placement(self._leases, self._writer, self._history)
+        self._longest = max((_seconds(trial) for trial in trials), default=0.0)
+        for trial in trials:
+            if trial.state == "running":
+                self._adopt(trial, trial.attempts[-1])
         self._prepare()
+
+    def _adopt(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
+        folder = self._workspace.attempt_folder(self._name, trial.number, attempt.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        lease = self._leases.adopt(attempt.slot, folder)
+        handle = self._executor.adopt(folder)
+        now = self._clock.monotonic()
+        run = Run(trial, lease, handle, 0.0, now, adopted=True, ended_for=attempt.ended_for)
+        # What the ledger holds has been judged already.
+        run.curves = {name: dict(curve) for name, curve in (trial.curves or {}).items()}
+        self._running[trial.number] = run
+        self._writer.note("adopted", trial.number, attempt=attempt.number)
+        if attempt.stop_reason is not None:
+            self._executor.stop(handle, attempt.stop_reason)
 
     def _obey(self) -> None:
         for wish in self._writer.wishes():
@@ -153,9 +179,20 @@ class Tuner:
         if self._interrupts:
             self._stop("interrupted", at_once=self._interrupts > 1)
         overrun = self._meters().overrun()
-        if overrun is not None:
-            for run in self._running.values():
+        silence, now = self._silence(), self._clock.monotonic()
+        for run in self._running.values():
+            if overrun is not None:
                 self._end_trial(run, overrun)
+            elif now - run.heard_at >= silence - _TICK:
+                self._ask_to_stop(run, StopReason.SILENCE)
+
+    def _silence(self) -> float:
+        """Return after how many seconds without a report a trial counts as hung."""
+        if self._spec.budget.silence_seconds is not None:
+            return self._spec.budget.silence_seconds
+        if self._longest == 0.0:
+            return math.inf
+        return max(self._policy.least_silence_seconds, self._policy.silence_factor * self._longest)
 
     def _grant(self, wish: Wish) -> None:
         match wish.kind:
@@ -178,7 +215,7 @@ class Tuner:
                 self._writer.note("refused", wish=wish.kind, author=wish.author, reason=str(error))
         if self._paused:
             self._paused = False
-            self._wall_since = time.monotonic()
+            self._wall_since = self._clock.monotonic()
             self._writer.set_state("running")
         if self._ending is not None and self._ending.state == "stopped" and not self._interrupts:
             self._ending = None  # its trials wait, and are run again as soon as they have ended
@@ -207,7 +244,13 @@ class Tuner:
     def _end_trial(self, run: Run, reason: str) -> None:
         if run.ended_for is None:
             run.ended_for = reason
-            self._executor.stop(run.handle, StopReason.STOP)
+            self._ask_to_stop(run, StopReason.STOP)
+
+    def _ask_to_stop(self, run: Run, reason: StopReason) -> None:
+        """Stop an attempt, also if this worker dies before it has asked."""
+        if run.handle.stop_asked is None:
+            self._writer.note_stop(run.trial, reason, run.ended_for)
+        self._executor.stop(run.handle, reason)
 
     def _collect(self) -> None:
         ended = 0
@@ -222,101 +265,170 @@ class Tuner:
 
     def _observe(self, run: Run) -> None:
         while reports := self._executor.reports(run.handle):
-            self._writer.record_reports(run.trial.attempts[-1].id, reports)
-            for report in reports:
-                self._note(run, report)
+            run.heard_at = self._clock.monotonic()
+            wanted = [self._judge(run, report) for report in reports]
+            stop = next((reason for reason in wanted if reason is not None), None)
+            if run.handle.stop_asked is not None:
+                stop = None
+            # In one transaction: what is recorded has been judged, whoever goes on from there.
+            self._writer.record_reports(run.trial, reports, stop)
+            if stop is not None:
+                self._executor.stop(run.handle, stop)
 
-    def _note(self, run: Run, report: Report) -> None:
-        """Take in one report, and stop the trial if it diverged or is not worth going on."""
+    def _judge(self, run: Run, report: Report) -> StopReason | None:
+        """Take in one report; return why the trial is to stop for it, if it diverged or lags."""
         run.values.update(report.metrics)
         if report.step is None:
-            return
+            return None
+        news = {}
         for name, value in report.metrics.items():
-            run.curves.setdefault(name, {}).setdefault(report.step, value)
+            curve = run.curves.setdefault(name, {})
+            if report.step not in curve:
+                curve[report.step] = news[name] = value
         objectives = self._spec.objectives
-        values = [report.metrics[name] for name in objectives if name in report.metrics]
+        values = [news[name] for name in objectives if name in news]
         if any(not math.isfinite(value) for value in values):
-            self._executor.stop(run.handle, StopReason.DIVERGED)
-        elif values and len(objectives) == 1:
-            if self._view.should_prune(run.trial.number, report.step, values[0]):
-                self._executor.stop(run.handle, StopReason.PRUNE)
+            return StopReason.DIVERGED
+        if values and len(objectives) == 1:
+            if self._pruning.should_prune(run.trial.number, report.step, values[0]):
+                return StopReason.PRUNE
+        return None
 
     def _settle(self, run: Run, evidence: Evidence) -> None:
-        """Record an attempt's end, free its slot, and learn whether it makes sense to go on."""
+        """Record an attempt's end, free its devices, and learn whether it makes sense to go on."""
         verdict = run.verdict(evidence, self._spec.objectives)
         again = run.may_run_again(verdict, evidence, self._policy.most_attempts)
+        again = again or self._placement.is_suspect(run, verdict)
         trial = self._writer.finish_attempt(
             run.trial,
             verdict,
             metrics=run.values,
-            seconds=run.seconds(evidence),
+            seconds=run.seconds(evidence, self._clock.time()),
             peak_bytes=evidence.peak_bytes,
             error_tail=evidence.error_tail,
             again=again,
         )
-        self._trials[trial.number] = trial = replace(trial, curves=run.curves)
+        trial = replace(trial, curves=run.curves)
         del self._running[trial.number]
-        if run.slot.name in self._slots:
-            self._free.append(run.slot)
+        self._leases.release(run.lease)
+        self._history.settle(trial)
         if not again:
-            self._view.finish(trial)
+            self._longest = max(self._longest, _seconds(trial))
+            self._pruning.finish(trial)
             self._on_trial(trial)
             self._prospects.learn(verdict.outcome)
             reason = self._prospects.reason_to_halt(run, verdict, evidence)
             if reason is not None and self._ending is None:
                 self._halt(reason)
+        self._exonerate()
+
+    def _exonerate(self) -> None:
+        """Give trials another attempt that failed for a device which is now out of service."""
+        for blamed in self._placement.judge():
+            trial = self._history.trials[blamed.trial]
+            if trial.is_finished and trial.attempts[-1] == blamed.attempt:
+                self._history.put(self._writer.reopen(trial, trial.configuration))
 
     def _launch(self) -> None:
-        while self._free and not self._paused and self._ending is None:
-            waiting = next((trial for trial in self._trials if trial.state == "waiting"), None)
-            expected = expected_trial_seconds(self._trials)
-            refusal = self._meters().refusal(expected, new_trial=waiting is None)
-            if refusal is None and waiting is None:
-                refusal = self._exhaustion()
-            if refusal is not None:
-                if not self._running:
-                    self._finish(refusal)
+        while not self._paused and self._ending is None:
+            expected = expected_trial_seconds(self._history.trials)
+            if not self._start_waiting(expected) and not self._start_new(expected):
                 return
-            if not self._has_space():
-                return
-            if waiting is not None:
-                slot = self._free.pop(0)
-                trial = self._writer.add_attempt(waiting, slot.name, expected or 0.0)
-                self._trials[trial.number] = trial
-            else:
-                proposal = self._take_proposal(expected)
-                if proposal is None:
-                    return
-                slot = self._free.pop(0)
-                trial = self._writer.add_trial(
-                    len(self._trials),
-                    proposal.configuration,
-                    proposal.decision,
-                    slot.name,
-                    expected or 0.0,
-                )
-                self._trials.append(trial)
-                self._view.add(trial)
-            self._start(trial, slot, expected or 0.0)
+        if self._spare is not None:
+            self._leases.release(self._spare)
+        self._spare = self._asked_at = self._patience_ends = None
+
+    def _start_waiting(self, expected: float | None) -> bool:
+        """Start the first of the waiting trials that there is a device for; tell whether one."""
+        waiting = self._history.waiting()
+        if not waiting:
+            return False
+        refusal = self._meters().refusal(expected, new_trial=False)
+        if refusal is not None:
+            if not self._running:
+                self._finish(refusal)
+            return False
+        for trial in waiting:
+            lease = self._lease(trial)
+            if lease is not None:
+                trial = self._writer.add_attempt(trial, lease.name, expected or 0.0)
+                self._history.put(trial)
+                self._start(trial, lease, expected or 0.0)
+                return True
+        return False
+
+    def _start_new(self, expected: float | None) -> bool:
+        """Start a new trial, if the budget, a device and a proposal are there; tell whether."""
+        if self._ending is not None:
+            return False
+        refusal = self._meters().refusal(expected, new_trial=True) or self._exhaustion()
+        if refusal is not None:
+            if not self._running and not self._history.waiting():
+                self._finish(refusal)
+            return False
+        lease = self._lease(None)
+        if lease is None:
+            return False
+        proposal = self._take_proposal(expected)
+        if proposal is None:
+            self._spare = lease
+            return False
+        trial = self._writer.add_trial(
+            len(self._history.trials),
+            proposal.configuration,
+            proposal.decision,
+            lease.name,
+            expected or 0.0,
+        )
+        self._history.add(trial)
+        self._pruning.add(trial)
+        self._start(trial, lease, expected or 0.0)
+        return True
+
+    def _lease(self, trial: TrialRecord | None) -> Lease | None:
+        """Return a lease for a trial; None if there is no device or no disk space for it now."""
+        if not self._has_space():
+            return None
+        if trial is None and self._spare is not None:
+            lease, self._spare = self._spare, None
+            return lease
+        lease = self._placement.place(trial)
+        if lease is None and not self._running and self._ending is None:
+            self._tell_what_is_missing()
+        return lease
+
+    def _tell_what_is_missing(self) -> None:
+        """Say whose devices the study waits for; halt it if none of its own is in service."""
+        refusal = self._leases.refusal()
+        broken = self._leases.standing().out_of_service
+        if broken.keys() >= self._leases.devices:
+            device, why = next(iter(broken.items()))
+            self._halt(
+                f"no device is in service: {device} is out of it since {why.reason}; mend it, then "
+                f"`luthier devices --reset {device}` and `luthier resume {self._name}`"
+            )
+        elif refusal is not None and self._writer.study.reason != refusal:
+            self._writer.set_state("running", refusal)
 
     def _exhaustion(self) -> str | None:
         """Return why no new configuration is left, None if there are more."""
-        if self._space_size is None or len(self._trials) < self._space_size:
+        trials = self._history.trials
+        if self._space_size is None or len(trials) < self._space_size:
             return None
         space = self._spec.search_space
-        tried = {tuple(space.encode(trial.configuration)) for trial in self._trials}
+        tried = {tuple(space.encode(trial.configuration)) for trial in trials}
         if len(tried) < self._space_size:
             return None
         return f"all {self._space_size} configurations of the space are tried"
 
     def _prepare(self) -> None:
         if self._ending is None and self._meters().trials.left >= 1:
-            self._proposals.prepare(self._trials)
+            self._proposals.prepare(self._history.trials)
 
     def _take_proposal(self, expected: float | None) -> Proposal | None:
         """Return a proposal if there is one, or if waiting for a better one took too long."""
-        now = time.monotonic()
-        self._asked_at = self._asked_at or now
+        now = self._clock.monotonic()
+        self._asked_at = now if self._asked_at is None else self._asked_at
         share = self._policy.patience_share * (expected or 1.0)
         patience = min(self._policy.patience_seconds, share)
         proposal = self._proposals.take(now - self._asked_at, patience)
@@ -326,7 +438,9 @@ class Tuner:
             self._patience_ends = self._asked_at + patience
         return proposal
 
-    def _start(self, trial: TrialRecord, slot: Slot, reserved: float) -> None:
+    def _start(self, trial: TrialRecord, lease: Lease, reserved: float) -> None:
+        if self._writer.study.reason:
+            self._writer.set_state("running")
         number = trial.attempts[-1].number
         folder = self._workspace.attempt_folder(self._name, trial.number, number)
         if number == 1 and folder.parent.exists():  # of a study in a ledger that was deleted
@@ -341,11 +455,13 @@ class Tuner:
             configuration=trial.configuration,
             trial=trial.number,
             attempt=number,
-            slot_environment=slot.environment,
+            lease=lease,
             limit_seconds=self._spec.budget.trial_seconds,
         )
+        self._leases.bind(lease, folder)
         handle = self._executor.submit(request)
-        self._running[trial.number] = Run(trial, slot, handle, reserved)
+        now = self._clock.monotonic()
+        self._running[trial.number] = Run(trial, lease, handle, reserved, now)
 
     def _has_space(self) -> bool:
         free = shutil.disk_usage(self._workspace.folder).free
@@ -359,25 +475,38 @@ class Tuner:
 
     def _finish(self, reason: str) -> None:
         """End the study; what still waits for another attempt will not get one."""
-        for trial in self._trials:
-            if trial.state == "waiting":
-                ended = self._writer.end_waiting(trial, Verdict(Outcome.KILLED, reason))
-                self._trials[trial.number] = ended
-                self._on_trial(ended)
+        for trial in self._history.waiting():
+            ended = self._writer.end_waiting(trial, Verdict(Outcome.KILLED, reason))
+            self._history.put(ended)
+            self._on_trial(ended)
         self._ending = Ending("finished", reason)
 
     def _meters(self) -> Meters:
-        spent, _ = self._ledger.spending(self._writer.study, "device_seconds")
-        runs = self._running.values()
+        now, runs = self._clock.time(), self._running.values()
         return read_meters(
             self._spec,
-            trials=sum(not trial.imported for trial in self._trials),
+            trials=self._history.counted,
             wall_seconds=self.wall_seconds(),
-            device_spent=spent + sum(run.elapsed for run in runs),
-            device_reserved=sum(max(0.0, run.reserved - run.elapsed) for run in runs),
+            device_spent=self._history.device_seconds + sum(run.elapsed(now) for run in runs),
+            device_reserved=sum(max(0.0, run.reserved - run.elapsed(now)) for run in runs),
         )
 
-    def _seconds_to_wait(self) -> float:
-        poll = self._policy.poll_seconds
-        left = (self._patience_ends or 0.0) - time.monotonic()
-        return min(poll, left) if left > 0.0 else poll
+    def _deadline(self) -> float:
+        """Return the seconds until the loop has to act by itself: a limit, or patience's end."""
+        now, meters, runs = self._clock.monotonic(), self._meters(), self._running.values()
+        ends = [run.heard_at + self._silence() - now for run in runs if not run.handle.stop_asked]
+        if self._patience_ends is not None:
+            ends.append(self._patience_ends - now)
+        if not self._paused and meters.wall_seconds.cap is not None:
+            ends.append(meters.wall_seconds.left)
+        if runs and meters.device_seconds.cap is not None:
+            ends.append((meters.device_seconds.cap - meters.device_seconds.spent) / len(runs))
+        # What has passed has been acted upon; clocks are not exact to the microsecond.
+        return min((max(end, _TICK) for end in ends if end > -_TICK), default=math.inf)
+
+
+def _seconds(trial: TrialRecord) -> float:
+    """Return how long a complete trial took in its last attempt, 0 for any other."""
+    if trial.state is not Outcome.COMPLETE or trial.imported or not trial.attempts:
+        return 0.0
+    return trial.attempts[-1].seconds or 0.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .records import TrialRecord
 from .spec import StudySpec
+
+_NEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,17 @@ def read_meters(
 
 
 def expected_trial_seconds(trials: Sequence[TrialRecord]) -> float | None:
-    """Return the median duration of the finished trials, in seconds; None before the first."""
-    durations = [
+    """Return the median duration of the newest finished trials, in seconds.
+
+    Those are at most 100; None before the first.
+    """
+    durations = (
         trial.seconds
-        for trial in trials
+        for trial in reversed(trials)
         if trial.is_finished and not trial.imported and trial.attempts
-    ]
-    return statistics.median(durations) if durations else None
+    )
+    newest = list(itertools.islice(durations, _NEWEST))
+    return statistics.median(newest) if newest else None
 
 
 def forecast_seconds(meters: Meters, expected_seconds: float | None, slots: int) -> float | None:

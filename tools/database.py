@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -26,6 +25,11 @@ class DiskFullError(LedgerError):
     """There is no space left on the disk."""
 
 
+WritePoint = Literal["begun", "written", "committed"]
+"""Where in a transaction that writes a fault can strike: before its first statement, after its
+last one, and when it is done."""
+
+
 class Database:
     """A SQL database whose schema is up to date."""
 
@@ -33,6 +37,8 @@ class Database:
         """Wrap an engine; use `open_database`."""
         self._engine = engine
         self.path = path
+        self.fault_hook: Callable[[WritePoint], None] = lambda _: None
+        """Called at every point of every write, so that a test can let the process die there."""
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -45,7 +51,10 @@ class Database:
         """Begin a transaction that writes; all of it happens or nothing."""
         with _errors(self.path), self._engine.connect() as connection:
             with connection.execution_options(luthier_writes=True).begin():
+                self.fault_hook("begun")
                 yield connection
+                self.fault_hook("written")
+            self.fault_hook("committed")
 
     def close(self) -> None:
         """Close all connections."""
@@ -135,14 +144,19 @@ def bump(db: sa.Connection, study_id: int) -> None:
 
 
 def add_event(
-    db: sa.Connection, study_id: int, kind: str, trial: int | None, data: Mapping[str, Any]
+    db: sa.Connection,
+    study_id: int,
+    kind: str,
+    trial: int | None,
+    data: Mapping[str, Any],
+    when: float,
 ) -> None:
-    """Append an event."""
+    """Append an event that happened at `when`, in seconds since 1970."""
     insert(
         db,
         t.events,
         study_id=study_id,
-        time=time.time(),
+        time=when,
         kind=kind,
         trial=trial,
         data=to_json(data),

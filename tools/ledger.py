@@ -21,9 +21,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from . import schema as t
+from .clock import Clock
 from .database import Database, LedgerError, add_event, bump, insert, open_database, value_to_sql
 from .executors.launcher import start_ticks
-from .outcomes import Outcome
+from .outcomes import Outcome, StopReason
 from .records import (
     AttemptRecord,
     Decision,
@@ -93,9 +94,8 @@ class Ledger:
                     state="created",
                     created_at=now,
                 )
-                add_event(
-                    db, study_id, "created", None, {"parent": parent.name if parent else None}
-                )
+                lineage = {"parent": parent.name if parent else None}
+                add_event(db, study_id, "created", None, lineage, now)
                 for number, trial in enumerate(imported):
                     self._import_trial(db, study_id, number, trial)
         except IntegrityError:
@@ -293,6 +293,17 @@ class Ledger:
                 for row in db.execute(query)
             ]
 
+    def last_event_time(self, study: StudyRecord) -> float:
+        """Return when the study's newest event happened, in seconds since 1970."""
+        query = (
+            sa.select(t.events.c.time)
+            .where(t.events.c.study_id == study.id)
+            .order_by(t.events.c.id.desc())
+            .limit(1)
+        )
+        with self._database.read() as db:
+            return float(db.execute(query).scalar_one())
+
     def spending(self, study: StudyRecord, meter: str) -> tuple[float, float]:
         """Return how much of a meter is spent, and how much more is reserved."""
         c = t.spending.c
@@ -323,8 +334,12 @@ class Ledger:
         with self._database.read() as db:
             return _living_owner(db, study.id)
 
-    def acquire(self, study: StudyRecord) -> Writer:
+    def acquire(self, study: StudyRecord, clock: Clock = time) -> Writer:
         """Take a study's lease for this process.
+
+        Args:
+            study: The study.
+            clock: Tells when what is written happened.
 
         Raises:
             LeaseHeldError: If a living worker owns it.
@@ -353,7 +368,7 @@ class Ledger:
             stale = sa.and_(c.study_id == study.id, c.handled_at.is_(None), c.kind != "resume")
             db.execute(sa.update(t.wishes).where(stale).values(handled_at=time.time()))
         # What the caller knows of the study may have been read before another worker's run.
-        return Writer(self._database, self.study(study.name), int(values["token"]))
+        return Writer(self._database, self.study(study.name), int(values["token"]), clock)
 
     def close(self) -> None:
         """Close all connections."""
@@ -391,6 +406,8 @@ def _attempt(row: Any) -> AttemptRecord:
         seconds=row.seconds,
         peak_bytes=row.peak_bytes,
         error_tail=row.error_tail,
+        stop_reason=StopReason(row.stop_reason) if row.stop_reason is not None else None,
+        ended_for=row.ended_for,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .executors.launcher import Request, without_secrets
+from .leases import Lease
 from .space import Configuration, Scalar
 from .spec import (
     CallableObjective,
@@ -146,13 +147,13 @@ def build_request(
     configuration: Configuration,
     trial: int,
     attempt: int,
-    slot_environment: Mapping[str, str],
+    lease: Lease,
     limit_seconds: float | None,
 ) -> Request:
     """Return what the launcher needs to run one configuration.
 
     Environment variables of the trial are this process's own without Luthier's secrets, then the
-    slot's, the protocol's (`tools.reporting`) and the spec's.
+    lease's, the protocol's (`tools.reporting`) and the spec's.
     """
     inherited = without_secrets(os.environ)
     protocol = {
@@ -167,7 +168,7 @@ def build_request(
         "LUTHIER_ATTEMPT": str(attempt),
         "PYTHONUNBUFFERED": "1",
     }
-    environment = inherited | dict(slot_environment) | protocol
+    environment = inherited | lease.environment | protocol
     command: list[str] | None = None
     entry: dict[str, Any] | None = None
     match spec.objective:
@@ -187,6 +188,7 @@ def build_request(
         command=command,
         entry=entry,
         import_path=[str(working_directory), *(path for path in sys.path if path)],
+        devices=list(lease.devices),
         patterns={n: m.pattern for n, m in spec.metrics.items() if m.pattern is not None},
         metric_names=list(spec.metrics),
         limit_seconds=limit_seconds,

@@ -142,62 +142,6 @@ def _lessons(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[FrozenTrial
     return lessons
 
 
-class PruningView:
-    """The running study as a pruner sees it."""
-
-    def __init__(self, spec: StudySpec, trials: Iterable[TrialRecord]) -> None:
-        """Rebuild the study from its trials, which are numbered without gaps."""
-        self._spec = spec
-        self._study = rebuild(spec, trials)
-        self._study.pruner = make_pruner(spec)
-
-    def add(self, trial: TrialRecord) -> None:
-        """Add a new trial."""
-        with quiet():
-            self._study.add_trial(freeze(trial, self._spec))
-
-    def should_prune(self, number: int, step: int, value: float) -> bool:
-        """Note a running trial's value at a step, and tell whether to stop it early."""
-        frozen = self._study.get_trials(deepcopy=False)[number]
-        trial = optuna.trial.Trial(self._study, frozen._trial_id)
-        if step not in frozen.intermediate_values:
-            trial.report(value, step)
-        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        # Asked first in any case: successive halving notes how far each trial has come.
-        prune = bool(trial.should_prune())
-        return prune and len(complete) >= self._spec.pruner.start_up_trials
-
-    def finish(self, trial: TrialRecord) -> None:
-        """Note how a trial ended."""
-        state = optuna_state(trial)
-        values = None
-        if state is TrialState.COMPLETE:
-            values = [trial.metrics[name] for name in self._spec.objectives]
-        with quiet():
-            self._study.tell(trial.number, values, state=state, skip_if_finished=True)
-
-
-def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
-    """Return the spec's pruner; several objectives are never pruned."""
-    if len(spec.objectives) > 1:
-        return optuna.pruners.NopPruner()
-    match spec.pruner.kind:
-        case "none":
-            return optuna.pruners.NopPruner()
-        case "median":
-            return optuna.pruners.MedianPruner(
-                n_startup_trials=spec.pruner.start_up_trials,
-                n_warmup_steps=spec.pruner.warmup_steps,
-                n_min_trials=3,
-            )
-        case "successive_halving":
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=max(1, spec.pruner.warmup_steps),
-                reduction_factor=3,
-                bootstrap_count=0,
-            )
-
-
 class Mirror:
     """A copy of a study in Optuna's own tables, for its dashboard and for any Optuna code."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .outcomes import Outcome
+from .outcomes import Outcome, StopReason
 from .space import Configuration
 from .spec import StudySpec
 
@@ -64,6 +64,10 @@ class AttemptRecord:
     peak_bytes: int | None = None
     error_tail: str = ""
     """Last lines of standard error; untrusted text."""
+    stop_reason: StopReason | None = None
+    """Why its worker asked it to stop, if it did."""
+    ended_for: str | None = None
+    """Why its trial must end with it, if it must."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision, which this code reads and writes."""
 
 metadata = MetaData()
@@ -83,6 +83,9 @@ attempts = Table(
     Column("seconds", Float),
     Column("peak_bytes", Integer),
     Column("error_tail", Text, nullable=False, default=""),
+    # Why its worker has asked it to stop, and why its trial must end with it: NULL until then.
+    Column("stop_reason", String(20)),
+    Column("ended_for", Text),
     UniqueConstraint("trial_id", "number"),
 )
 

@@ -45,6 +45,10 @@ Seconds = Annotated[float, BeforeValidator(_parse_duration), Field(gt=0)]
 """Seconds as a number, or text such as "90s", "10m", "2h", "1d"."""
 
 
+Moment = Annotated[float, BeforeValidator(_parse_duration), Field(ge=0)]
+"""Seconds from a beginning, as a number or as text such as "10m"."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -126,6 +130,9 @@ class Budget(_Section):
     """Seconds of device (or CPU slot) time, summed over the trials."""
     trial_seconds: Seconds | None = None
     """Seconds that one trial may take before it is stopped as timed out."""
+    silence_seconds: Seconds | None = None
+    """Seconds that one trial may run without a report before it counts as hung, and is stopped as
+    timed out. Default: five times the longest complete trial, at least 10 minutes."""
 
     @model_validator(mode="after")
     def _check(self) -> Budget:
@@ -137,10 +144,51 @@ class Budget(_Section):
         return self
 
 
+class LabDevice(_Section):
+    """A pretend device, and what goes wrong with it."""
+
+    memory_gib: float = Field(default=16.0, gt=0)
+    """Its memory; a trial that needs more (of its share) runs out of it."""
+    speed: float = Field(default=1.0, gt=0)
+    """How many times as fast as a common one it trains."""
+    dies_at: Moment | None = None
+    """When it dies: what runs on it is lost, and nothing starts on it any more."""
+    poisoned_at: Moment | None = None
+    """When it is poisoned: from then on every trial that starts on it crashes."""
+    preempted_at: list[Moment] = Field(default_factory=list)
+    """When whoever owns it takes it back for a moment: what runs on it is lost."""
+    slow_at: Moment | None = None
+    """When it becomes ten times slower."""
+
+
+class Lab(_Section):
+    """A pretend lab. Its moments are counted from the study's beginning, on the lab's clock."""
+
+    devices: list[LabDevice] = Field(min_length=1)
+    hanging_trials: list[int] = Field(default_factory=list)
+    """Numbers of the trials that stop half way and never come back, in every attempt."""
+    rate: float = Field(default=1.0, ge=0)
+    """How many seconds pass on the lab's clock while the loop computes for one. With 0 a run of
+    the study is the same whenever it is repeated."""
+    jumps: bool = True
+    """Whether the clock jumps to the next thing that happens; otherwise it runs there at its
+    rate, so that a person can watch."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Lab:
+        if self.rate == 0 and not self.jumps:
+            raise ValueError("`rate > 0` must hold for a clock that does not jump, but got rate=0")
+        return self
+
+
 class Executor(_Section):
     """Where and how trials run."""
 
-    kind: Literal["local"] = "local"
+    kind: Literal["local", "simulated"] = "local"
+    """`local`: on this machine. `simulated`: in a pretend lab, for tests and demos."""
+    lab: Lab | None = None
+    """The pretend lab; only with `simulated`, whose objective is a callable that returns what its
+    training would be like (`tools.executors.lab.Training`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the CUDA devices if there are any, otherwise the CPU."""
     slots: int | None = Field(default=None, gt=0, le=1024)
@@ -151,6 +199,12 @@ class Executor(_Section):
     """Seconds between the request to stop and the kill of the whole process group."""
     log_bytes: int = Field(default=10_000_000, gt=0)
     """Bytes of standard output, and of standard error, that are kept of one attempt."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Executor:
+        if (self.kind == "simulated") != (self.lab is not None):
+            raise ValueError(f"`lab` goes with `kind: simulated` alone, but got kind={self.kind!r}")
+        return self
 
 
 class Sampler(_Section):

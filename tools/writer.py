@@ -12,9 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from . import schema as t
+from .clock import Clock
 from .database import Database, LedgerError, add_event, bump, insert, value_to_sql
 from .metrics import Report
-from .outcomes import Verdict
+from .outcomes import StopReason, Verdict
 from .records import (
     AttemptRecord,
     Decision,
@@ -38,11 +39,15 @@ class LeaseLostError(LedgerError):
 class Writer:
     """The one worker's pen: every method is one transaction, refused without the lease."""
 
-    def __init__(self, database: Database, study: StudyRecord, token: int) -> None:
+    def __init__(
+        self, database: Database, study: StudyRecord, token: int, clock: Clock = time
+    ) -> None:
         """Hold the lease `token` of a study; use `Ledger.acquire`."""
         self._database = database
         self.study = study
         self.token = token
+        self.clock = clock
+        """Tells when things happened; leases run by the machine's own clock in any case."""
 
     @contextlib.contextmanager
     def _fenced(self) -> Iterator[sa.Connection]:
@@ -50,6 +55,11 @@ class Writer:
             self._renew(db)
             bump(db, self.study.id)
             yield db
+
+    def _add_event(
+        self, db: sa.Connection, kind: str, trial: int | None, data: Mapping[str, Any]
+    ) -> None:
+        add_event(db, self.study.id, kind, trial, data, self.clock.time())
 
     def _renew(self, db: sa.Connection) -> None:
         c = t.leases.c
@@ -83,7 +93,8 @@ class Writer:
         with self._fenced() as db:
             where = t.studies.c.id == self.study.id
             db.execute(sa.update(t.studies).where(where).values(state=state, reason=reason))
-            add_event(db, self.study.id, state, None, {"reason": reason} if reason else {})
+            self._add_event(db, state, None, {"reason": reason} if reason else {})
+        self.study = replace(self.study, state=state, reason=reason)
 
     def change_budget(self, spec: StudySpec) -> None:
         """Store a spec that differs in its budget only."""
@@ -92,13 +103,13 @@ class Writer:
             values = {"spec": to_json(spec.to_dict()), "spec_hash": spec.content_hash()}
             db.execute(sa.update(t.studies).where(t.studies.c.id == self.study.id).values(values))
             data = {"before": before.budget.model_dump(), "after": spec.budget.model_dump()}
-            add_event(db, self.study.id, "budget_changed", None, data)
+            self._add_event(db, "budget_changed", None, data)
         self.study = replace(self.study, spec=spec)
 
     def note(self, kind: str, trial: int | None = None, **data: Any) -> None:
         """Append an event."""
         with self._fenced() as db:
-            add_event(db, self.study.id, kind, trial, data)
+            self._add_event(db, kind, trial, data)
 
     def add_trial(
         self,
@@ -109,7 +120,7 @@ class Writer:
         reserved_seconds: float,
     ) -> TrialRecord:
         """Store a new trial with its decision and first attempt, and return it."""
-        now = time.time()
+        now = self.clock.time()
         with self._fenced() as db:
             trial_id = insert(
                 db,
@@ -147,7 +158,7 @@ class Writer:
     def _add_attempt(
         self, db: sa.Connection, trial: TrialRecord, slot: str, reserved_seconds: float
     ) -> TrialRecord:
-        number, now = len(trial.attempts) + 1, time.time()
+        number, now = len(trial.attempts) + 1, self.clock.time()
         attempt_id = insert(
             db,
             t.attempts,
@@ -165,12 +176,21 @@ class Writer:
             meter="device_seconds",
             reserved=reserved_seconds,
         )
-        add_event(db, self.study.id, "started", trial.number, {"attempt": number, "slot": slot})
+        self._add_event(db, "started", trial.number, {"attempt": number, "slot": slot})
         attempt = AttemptRecord(attempt_id, number, slot, started_at=now)
         return replace(trial, attempts=(*trial.attempts, attempt))
 
-    def record_reports(self, attempt_id: int, reports: Iterable[Report]) -> None:
-        """Store reports of steps; the first value of a metric at a step stays."""
+    def record_reports(
+        self, trial: TrialRecord, reports: Iterable[Report], stop: StopReason | None = None
+    ) -> None:
+        """Store reports of steps; the first value of a metric at a step stays.
+
+        Args:
+            trial: The trial, running.
+            reports: What its newest attempt reported.
+            stop: Why it is going to be stopped for that, if it is.
+        """
+        attempt_id = trial.attempts[-1].id
         rows: dict[tuple[str, int], dict[str, Any]] = {}
         for report in reports:
             for name, value in report.metrics.items():
@@ -182,6 +202,28 @@ class Writer:
         with self._fenced() as db:
             statement = sa.insert(t.metrics).prefix_with("OR IGNORE", dialect="sqlite")
             db.execute(statement, list(rows.values()))
+            if stop is not None:
+                self._note_stop(db, trial, stop, None)
+
+    def note_stop(self, trial: TrialRecord, reason: StopReason, ended_for: str | None) -> None:
+        """Store that a running attempt is going to be stopped.
+
+        Args:
+            trial: The trial, running.
+            reason: Why.
+            ended_for: Why the trial must end with this attempt, if it must.
+        """
+        with self._fenced() as db:
+            self._note_stop(db, trial, reason, ended_for)
+
+    def _note_stop(
+        self, db: sa.Connection, trial: TrialRecord, reason: StopReason, ended_for: str | None
+    ) -> None:
+        c = t.attempts.c
+        where = sa.and_(c.id == trial.attempts[-1].id, c.stop_reason.is_(None))
+        values = {"stop_reason": str(reason), "ended_for": ended_for}
+        if db.execute(sa.update(t.attempts).where(where).values(values)).rowcount == 1:
+            self._add_event(db, "stopping", trial.number, {"reason": ended_for or str(reason)})
 
     def finish_attempt(
         self,
@@ -207,7 +249,7 @@ class Writer:
             error_tail: Its last words.
             again: Whether the trial waits for another attempt instead of ending too.
         """
-        now = time.time()
+        now = self.clock.time()
         ended: dict[str, Any] = {
             "outcome": verdict.outcome,
             "reason": verdict.reason,
@@ -244,12 +286,12 @@ class Writer:
         }
         db.execute(sa.update(t.trials).where(t.trials.c.id == trial.id).values(values))
         data = {"outcome": str(verdict.outcome), "reason": verdict.reason}
-        add_event(db, self.study.id, "ended", trial.number, data)
+        self._add_event(db, "ended", trial.number, data)
 
     def end_waiting(self, trial: TrialRecord, verdict: Verdict) -> TrialRecord:
         """End a trial that waits for another attempt which will not come, and return it."""
         state, reason = verdict.outcome, verdict.reason
-        ended = replace(trial, state=state, reason=reason, finished_at=time.time())
+        ended = replace(trial, state=state, reason=reason, finished_at=self.clock.time())
         with self._fenced() as db:
             self._end(db, ended, verdict)
         return ended
@@ -280,4 +322,4 @@ class Writer:
         with self._fenced() as db:
             where = t.wishes.c.id == wish.id
             db.execute(sa.update(t.wishes).where(where).values(handled_at=time.time()))
-            add_event(db, self.study.id, "wish", None, {"kind": wish.kind, "author": wish.author})
+            self._add_event(db, "wish", None, {"kind": wish.kind, "author": wish.author})

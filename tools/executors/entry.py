@@ -28,7 +28,7 @@ def run_entry(entry: dict[str, Any]) -> None:
         options = recipe.Options.model_validate(entry["options"])
         result: Any = recipe.train(configuration, options, reporting.seed())
     else:
-        result = _load_function(entry)(configuration)
+        result = load_function(entry)(configuration)
     if result is None:
         return
     if isinstance(result, Mapping):
@@ -43,7 +43,8 @@ def run_entry(entry: dict[str, Any]) -> None:
         )
 
 
-def _load_function(entry: dict[str, Any]) -> Any:
+def load_function(entry: dict[str, Any]) -> Any:
+    """Return the function that an entry names or holds."""
     if "pickle" in entry:
         import cloudpickle
 

@@ -58,6 +58,8 @@ class Request:
     """What a Python trial runs; see `entry.run_entry`."""
     import_path: list[str]
     """`sys.path` of a Python trial."""
+    devices: list[str]
+    """The devices that it has leased."""
     patterns: dict[str, str]
     """Metric name to its pattern on standard output."""
     metric_names: list[str]

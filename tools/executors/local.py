@@ -142,9 +142,9 @@ class LocalExecutor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, deadline: float, *, thinking: bool) -> None:
         """Wait until a trial reports or ends, or the time is up."""
-        ready, _, _ = select.select([self._fifo], [], [], max(0.0, seconds))
+        ready, _, _ = select.select([self._fifo], [], [], max(0.0, min(seconds, deadline)))
         if ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._fifo, 1 << 16)

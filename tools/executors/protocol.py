@@ -40,8 +40,15 @@ class TrialExecutor(Protocol):
     def stop(self, handle: Handle, reason: StopReason, *, at_once: bool = False) -> None:
         """Ask it to stop; `at_once` kills it without grace."""
 
-    def wait(self, seconds: float) -> None:
-        """Wait until something may have happened."""
+    def wait(self, seconds: float, deadline: float, *, thinking: bool) -> None:
+        """Wait until something may have happened.
+
+        Args:
+            seconds: The longest that the loop may be kept from its wishes, in real seconds.
+            deadline: Seconds until the loop has something to do by itself; infinite if nothing.
+            thinking: Whether a free device waits for a proposal, so that a pretend clock must not
+                jump ahead of who makes it.
+        """
 
     def wake(self) -> None:
         """End a running `wait`, from another thread or a signal handler."""

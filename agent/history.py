@@ -1,0 +1,86 @@
+"""A study's trials as its loop keeps them: what is asked at every turn is at hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from ..tools.records import AttemptRecord, TrialRecord
+
+_RECENT = 200
+
+
+class Ended(NamedTuple):
+    """An attempt that ended, and the trial that it was at."""
+
+    trial: int
+    attempt: AttemptRecord
+
+
+class History:
+    """All trials of a study, by number.
+
+    Curves and error output stay in the ledger: a study of thousands of trials is no larger in
+    memory than its configurations and results.
+    """
+
+    def __init__(self, trials: Iterable[TrialRecord], device_seconds: float) -> None:
+        """Begin with what the ledger holds.
+
+        Args:
+            trials: The study's trials, by number.
+            device_seconds: What their attempts have used.
+        """
+        self.trials: list[TrialRecord] = []
+        self.device_seconds = device_seconds
+        """Device time of the attempts that have ended, in seconds."""
+        self.counted = 0
+        """Trials that count against the budget: all but imported ones."""
+        self.recent: deque[Ended] = deque(maxlen=_RECENT)
+        """The attempts that ended last, oldest first."""
+        self._waiting: set[int] = set()
+        for trial in trials:
+            self.add(trial)
+        ended = [
+            Ended(trial.number, attempt)
+            for trial in self.trials
+            if not trial.imported
+            for attempt in trial.attempts
+            if attempt.finished_at is not None
+        ]
+        ended.sort(key=lambda each: (each.attempt.finished_at or 0.0, each.attempt.id))
+        self.recent.extend(ended)
+
+    def add(self, trial: TrialRecord) -> None:
+        """Add a trial, which has the next number."""
+        self.counted += not trial.imported
+        self.trials.append(trial)
+        self.put(trial)
+
+    def put(self, trial: TrialRecord) -> None:
+        """Replace a trial by what it has become."""
+        if trial.is_finished:
+            trial = _light(trial)
+        self.trials[trial.number] = trial
+        if trial.state == "waiting":
+            self._waiting.add(trial.number)
+        else:
+            self._waiting.discard(trial.number)
+
+    def settle(self, trial: TrialRecord) -> None:
+        """Replace a trial whose newest attempt has just ended."""
+        attempt = trial.attempts[-1]
+        self.device_seconds += attempt.seconds or 0.0
+        self.put(trial)
+        self.recent.append(Ended(trial.number, replace(attempt, error_tail="")))
+
+    def waiting(self) -> list[TrialRecord]:
+        """Return the trials that wait for another attempt, by number."""
+        return [self.trials[number] for number in sorted(self._waiting)]
+
+
+def _light(trial: TrialRecord) -> TrialRecord:
+    attempts = tuple(replace(a, error_tail="") if a.error_tail else a for a in trial.attempts)
+    return replace(trial, curves=None, attempts=attempts)
