@@ -387,11 +387,12 @@ class Tuner:
 
     def _lease(self, trial: TrialRecord | None) -> Lease | None:
         """Return a lease for a trial; None if there is no device or no disk space for it now."""
-        if not self._has_space():
+        spare = self._spare
+        if trial is None and spare is not None:
+            self._spare = None
+            return spare
+        if len(self._running) >= self._leases.slots or not self._has_space():
             return None
-        if trial is None and self._spare is not None:
-            lease, self._spare = self._spare, None
-            return lease
         lease = self._placement.place(trial)
         if lease is None and not self._running and self._ending is None:
             self._tell_what_is_missing()

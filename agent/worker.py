@@ -17,10 +17,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from ..tools.clock import Clock, VirtualClock
 from ..tools.database import DiskFullError, LedgerError
-from ..tools.devices import Slot, plan_slots
+from ..tools.device_memory import open_memory
+from ..tools.devices import DevicePlan, plan_devices, thread_limits
 from ..tools.errors import LuthierError
 from ..tools.executors.local import LocalExecutor, tail
+from ..tools.executors.simulated import SimulatedExecutor
+from ..tools.leases import Leases
 from ..tools.ledger import Ledger, open_ledger
 from ..tools.objective import check_objective, preloads
 from ..tools.optuna_bridge import Mirror
@@ -40,15 +44,15 @@ class WorkerError(LuthierError, RuntimeError):
     """The worker had to leave its study; running trials go on and the next worker adopts them."""
 
 
-def check_study(spec: StudySpec, working_directory: Path) -> list[Slot]:
-    """Check that a study can be run here, and return the slots that it gets.
+def check_study(spec: StudySpec, working_directory: Path) -> DevicePlan:
+    """Check that a study can be run here, and return how its trials share the devices.
 
     Raises:
         SpecError: If its objective cannot be run.
         DeviceError: If the devices that it asks for are not there.
     """
     check_objective(spec, working_directory)
-    return plan_slots(spec.executor)
+    return plan_devices(spec.executor)
 
 
 def run_study(
@@ -77,7 +81,7 @@ def run_study(
         LeaseHeldError: If another worker runs it.
         WorkerError: If the disk is full or the lease went to another worker.
     """
-    slots = check_study(study.spec, study.working_directory)
+    plan = check_study(study.spec, study.working_directory)
     folder = workspace.study_folder(study.name)
     try:
         with _lease(ledger, study) as writer:
@@ -87,7 +91,7 @@ def run_study(
                 temporary = folder / "objective.pkl.tmp"
                 temporary.write_bytes(pickled)
                 temporary.replace(folder / "objective.pkl")
-            return _run(ledger, writer, workspace, slots, on_trial)
+            return _run(ledger, writer, workspace, plan, on_trial)
     except LeaseLostError as error:
         raise WorkerError(str(error)) from None
     except (DiskFullError, OSError) as error:
@@ -102,7 +106,7 @@ def run_study(
 @contextlib.contextmanager
 def _lease(ledger: Ledger, study: StudyRecord) -> Iterator[Writer]:
     """Hold a study's lease, and give it back however the run ends, so that nobody waits for it."""
-    writer = ledger.acquire(study)
+    writer = ledger.acquire(study, open_clock(ledger, study))
     try:
         yield writer
     finally:
@@ -110,30 +114,55 @@ def _lease(ledger: Ledger, study: StudyRecord) -> Iterator[Writer]:
             writer.release()
 
 
+def open_clock(ledger: Ledger, study: StudyRecord) -> Clock:
+    """Return the clock that a study runs on; a pretend one goes on from the newest event."""
+    lab = study.spec.executor.lab
+    return time if lab is None else VirtualClock(ledger.last_event_time(study), lab.rate)
+
+
+def open_executor(
+    workspace: Workspace, writer: Writer, plan: DevicePlan
+) -> LocalExecutor | SimulatedExecutor:
+    """Return what runs a study's trials; its folder exists."""
+    study = writer.study
+    if isinstance(writer.clock, VirtualClock):
+        return SimulatedExecutor(study.spec.executor, writer.clock, study.created_at)
+    folder = workspace.study_folder(study.name)
+    return LocalExecutor(folder, preloads(study.spec), thread_limits(plan.threads))
+
+
+def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Leases:
+    """Return a study's leases: of this machine's devices, or of its pretend ones."""
+    study = writer.study
+    if study.spec.executor.lab is None:
+        return Leases(plan, study.name, memory=open_memory(plan.devices))
+    folder = workspace.study_folder(study.name) / "devices"
+    return Leases(plan, study.name, folder=folder, clock=writer.clock.time)
+
+
 def _run(
     ledger: Ledger,
     writer: Writer,
     workspace: Workspace,
-    slots: list[Slot],
+    plan: DevicePlan,
     on_trial: OnTrial | None,
 ) -> Ending:
-    study = writer.study
-    environment = {k: v for k, v in slots[0].environment.items() if k.endswith("_NUM_THREADS")}
-    folder = workspace.study_folder(study.name)
-    executor = LocalExecutor(folder, preloads(study.spec), environment)
+    executor = open_executor(workspace, writer, plan)
+    leases = open_leases(workspace, writer, plan)
     proposals = ProposalQueue(
         lambda trials: propose(writer.study.spec, trials),
         lambda trials: propose_at_random(writer.study.spec, trials),
-        depth=len(slots),
+        depth=plan.slots,
         on_ready=executor.wake,
     )
-    tuner = Tuner(ledger, writer, executor, slots, proposals, workspace, on_trial=on_trial)
+    tuner = Tuner(ledger, writer, executor, leases, proposals, workspace, on_trial=on_trial)
+    mirroring = _Mirroring(ledger, writer.study, workspace)
     with (
         contextlib.closing(executor),
         contextlib.closing(proposals),
         _signals(tuner),
         _background("heartbeat", _BEAT_SECONDS, partial(_beat, writer, tuner)),
-        _background("mirror", _MIRROR_SECONDS, _Mirroring(ledger, study, workspace)),
+        _background("mirror", _MIRROR_SECONDS, mirroring),
     ):
         return tuner.run()
 

@@ -59,12 +59,12 @@ def _packages() -> str:
 
 
 def _devices() -> str:
-    from ..tools.devices import cuda_devices, plan_slots
+    from ..tools.devices import cuda_devices, plan_devices
     from ..tools.spec import Executor
 
     cuda = cuda_devices()
     cores = len(os.sched_getaffinity(0))
-    slots = len(plan_slots(Executor()))
+    slots = plan_devices(Executor()).slots
     gpus = f"CUDA devices {', '.join(cuda)}" if cuda else "no CUDA device"
     return f"{gpus}, {cores} CPU cores; {slots} trials at a time by default"
 

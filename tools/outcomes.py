@@ -42,6 +42,7 @@ class StopReason(StrEnum):
     PRUNE = "prune"
     DIVERGED = "diverged"
     DEADLINE = "deadline"
+    SILENCE = "silence"
     STOP = "stop"
 
 
@@ -82,8 +83,10 @@ _BY_REQUEST = {
     StopReason.PRUNE: Verdict(Outcome.PRUNED, "stopped early by the pruner"),
     StopReason.DIVERGED: Verdict(Outcome.DIVERGED, "a metric was NaN or infinite"),
     StopReason.DEADLINE: Verdict(Outcome.TIMED_OUT, "reached its time limit"),
+    StopReason.SILENCE: Verdict(Outcome.TIMED_OUT, "reported nothing for too long"),
     StopReason.STOP: Verdict(Outcome.KILLED, "stopped on request"),
 }
+_SIGNALLED = frozenset({StopReason.STOP, StopReason.DEADLINE, StopReason.SILENCE})
 _LAST_EXCEPTION = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Pruned))\b", re.M)
 
 
@@ -103,7 +106,7 @@ def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable
     missing = [name for name in required if name not in values]
     clean = evidence.exit_code == 0
     exception = evidence.exception or _exception_in(evidence)
-    signalled = evidence.stop_reason in (StopReason.STOP, StopReason.DEADLINE)
+    signalled = evidence.stop_reason in _SIGNALLED
     # Who catches the signal, saves and leaves in order has not come to the end.
     if clean and exception is None and not missing and not signalled:
         if any(not math.isfinite(values[name]) for name in required):

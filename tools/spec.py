@@ -49,6 +49,14 @@ Moment = Annotated[float, BeforeValidator(_parse_duration), Field(ge=0)]
 """Seconds from a beginning, as a number or as text such as "10m"."""
 
 
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+DeviceId = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
+"""The index of a CUDA device, as CUDA numbers those that are visible, or its UUID."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -191,10 +199,18 @@ class Executor(_Section):
     training would be like (`tools.executors.lab.Training`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the CUDA devices if there are any, otherwise the CPU."""
+    devices: list[DeviceId] | None = Field(default=None, min_length=1)
+    """The CUDA devices to use, each by its index, as CUDA numbers those that are visible, or by its
+    UUID (`nvidia-smi -L`). Default: all that are visible."""
+    devices_per_trial: float = 1.0
+    """CUDA devices of one trial: a whole number gives it so many (`torchrun train.py` then starts a
+    process for each), a fraction such as 0.5 lets so many trials share one."""
     slots: int | None = Field(default=None, gt=0, le=1024)
-    """Trials at a time. Default: one a CUDA device; on the CPU one a core, at most 8."""
+    """Most trials at a time. Default: as many as the CUDA devices hold; on the CPU one a core, at
+    most 8."""
     threads: int | None = Field(default=None, gt=0)
-    """CPU threads of a trial. Default: cores divided by slots."""
+    """CPU threads of each process of a trial. Default: cores divided by slots, and by the devices
+    of a trial."""
     grace_seconds: Seconds = 10.0
     """Seconds between the request to stop and the kill of the whole process group."""
     log_bytes: int = Field(default=10_000_000, gt=0)
@@ -204,6 +220,21 @@ class Executor(_Section):
     def _check(self) -> Executor:
         if (self.kind == "simulated") != (self.lab is not None):
             raise ValueError(f"`lab` goes with `kind: simulated` alone, but got kind={self.kind!r}")
+        each = self.devices_per_trial
+        if not (0 < each < 1 or (each >= 1 and each.is_integer())):
+            raise ValueError(
+                "`devices_per_trial` must be a whole number of devices for one trial, or a "
+                f"fraction between 0 and 1 to share one, but got {each:.15g}"
+            )
+        names = self.devices or []
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"`devices` must name each device once, but {twice[0]!r} stands twice")
+        if self.device == "cpu" and (self.devices is not None or each != 1):
+            field = "devices" if self.devices is not None else "devices_per_trial"
+            raise ValueError(
+                f"`{field}` is about CUDA devices, but `device` is 'cpu'; leave one of them out"
+            )
         return self
 
 

@@ -277,16 +277,31 @@ class Writer:
                 self._end(db, finished_trial, verdict)
         return finished_trial
 
+    def reopen(self, trial: TrialRecord, configuration: Configuration) -> TrialRecord:
+        """Let an ended trial wait for another attempt, with this configuration; return it."""
+        reopened = replace(
+            trial, state="waiting", reason="", configuration=configuration, finished_at=None
+        )
+        with self._fenced() as db:
+            self._store(db, reopened)
+            data = {"outcome": str(trial.state), "configuration": configuration}
+            self._add_event(db, "reopened", trial.number, data)
+        return reopened
+
     def _end(self, db: sa.Connection, trial: TrialRecord, verdict: Verdict) -> None:
+        self._store(db, trial)
+        data = {"outcome": str(verdict.outcome), "reason": verdict.reason}
+        self._add_event(db, "ended", trial.number, data)
+
+    def _store(self, db: sa.Connection, trial: TrialRecord) -> None:
         values = {
             "state": str(trial.state),
             "reason": trial.reason,
+            "configuration": to_json(trial.configuration),
             "metrics": to_json(trial.metrics),
             "finished_at": trial.finished_at,
         }
         db.execute(sa.update(t.trials).where(t.trials.c.id == trial.id).values(values))
-        data = {"outcome": str(verdict.outcome), "reason": verdict.reason}
-        self._add_event(db, "ended", trial.number, data)
 
     def end_waiting(self, trial: TrialRecord, verdict: Verdict) -> TrialRecord:
         """End a trial that waits for another attempt which will not come, and return it."""

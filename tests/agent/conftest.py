@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from luthier.agent.classical import propose, propose_at_random
 from luthier.agent.proposals import ProposalQueue
 from luthier.agent.tuner import Ending, OnTrial, Policy, Tuner
-from luthier.tools.devices import plan_slots
+from luthier.tools.devices import plan_devices
 from luthier.tools.executors.launcher import start_ticks
 from luthier.tools.executors.local import LocalExecutor
+from luthier.tools.leases import Leases
 from luthier.tools.ledger import open_ledger
 from luthier.tools.spec import parse_spec
 from luthier.tools.study import Study, open_or_create
@@ -134,16 +136,19 @@ class Lab:
         with contextlib.ExitStack() as stack:
             executor = LocalExecutor(folder, [], {})
             stack.callback(executor.close)
-            places = plan_slots(spec.executor)[:slots]
+            plan = plan_devices(spec.executor)
+            plan = replace(plan, slots=min(plan.slots, slots or plan.slots))
+            leases = Leases(plan, study.name)
+            stack.callback(leases.close)
             proposals = ProposalQueue(
                 lambda trials: propose(writer.study.spec, trials),
                 lambda trials: propose_at_random(writer.study.spec, trials),
-                depth=len(places),
+                depth=plan.slots,
                 on_ready=executor.wake,
             )
             stack.callback(proposals.close)
             tuner = Tuner(
-                self.ledger, writer, executor, places, proposals, self.workspace, policy, on_trial
+                self.ledger, writer, executor, leases, proposals, self.workspace, policy, on_trial
             )
             self.tuner = tuner
             stack.callback(writer.release)

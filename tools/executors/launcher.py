@@ -107,12 +107,23 @@ def start_ticks(pid: int) -> int | None:
 
     With the pid it names a process for good: pids are used again, the pair is not.
     """
+    fields = _status_fields(pid)
+    return None if not fields or fields[0] == "Z" else int(fields[19])
+
+
+def session_of(pid: int) -> int | None:
+    """Return the session of a process, which is the pid of who began it; None if there is none."""
+    fields = _status_fields(pid)
+    return int(fields[3]) if fields else None
+
+
+def _status_fields(pid: int) -> list[str]:
+    """Return what the kernel tells of a process from its state on, nothing if there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return None
-    after_name = fields.rpartition(")")[2].split()
-    return None if after_name[0] == "Z" else int(after_name[19])
+        return []
+    return fields.rpartition(")")[2].split()
 
 
 def serve(preload: list[str]) -> NoReturn:

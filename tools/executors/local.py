@@ -16,7 +16,15 @@ from typing import Any
 
 from ..metrics import MetricsFile, Report
 from ..outcomes import Evidence, StopReason
-from .launcher import Request, claim, encode, start_ticks, without_secrets, write_atomically
+from .launcher import (
+    Request,
+    claim,
+    encode,
+    session_of,
+    start_ticks,
+    without_secrets,
+    write_atomically,
+)
 from .protocol import Handle
 
 _START_SECONDS = 30.0
@@ -75,7 +83,7 @@ class LocalExecutor:
     def adopt(self, folder: Path) -> Handle:
         """Take over an attempt that another worker started, wherever it stands."""
         claim(folder, {"abandoned": True})
-        stop = _read_json(folder / "stop") or {}
+        stop = read_json(folder / "stop") or {}
         return Handle(
             folder,
             MetricsFile(folder / "metrics.jsonl"),
@@ -88,28 +96,28 @@ class LocalExecutor:
 
     def ended(self, handle: Handle) -> Evidence | None:
         """Return the evidence of its end, None while it runs."""
-        outcome = _read_json(handle.folder / "outcome.json")
+        outcome = read_json(handle.folder / "outcome.json")
         if outcome is not None:
             return self._evidence(handle, outcome)
-        process = _read_json(handle.folder / "process.json")
+        process = read_json(handle.folder / "process.json")
         if process is None:
             if time.monotonic() - handle.asked_at < _START_SECONDS and self._server.poll() is None:
                 return None
             claim(handle.folder, {"abandoned": True})
-            process = _read_json(handle.folder / "process.json")
+            process = read_json(handle.folder / "process.json")
         if process is None or "pid" not in process:
             return Evidence(started=False, stop_reason=handle.stop_asked)
         if start_ticks(int(process["pid"])) == process["start"]:
             return None
         # The launcher is gone; it may have written its last word between the two looks.
-        outcome = _read_json(handle.folder / "outcome.json")
+        outcome = read_json(handle.folder / "outcome.json")
         if outcome is None:
             _kill_session(handle.folder)
             return Evidence(stop_reason=handle.stop_asked, error_tail=tail(handle.folder))
         return self._evidence(handle, outcome)
 
     def _evidence(self, handle: Handle, outcome: Mapping[str, Any]) -> Evidence:
-        exception = (_read_json(handle.folder / "exception.json") or {}).get("type")
+        exception = (read_json(handle.folder / "exception.json") or {}).get("type")
         known = {
             name: outcome[name]
             for name in ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "seconds")
@@ -131,11 +139,11 @@ class LocalExecutor:
             write_atomically(handle.folder / "stop", {"reason": reason})
         if at_once:
             (handle.folder / "kill").touch()
-        process = _read_json(handle.folder / "process.json")
+        process = read_json(handle.folder / "process.json")
         if process is None:
             # Not claimed yet: whoever comes first decides.
             claim(handle.folder, {"abandoned": True})
-            process = _read_json(handle.folder / "process.json")
+            process = read_json(handle.folder / "process.json")
         if process is not None and "pid" in process:
             pid = int(process["pid"])
             if start_ticks(pid) == process["start"]:
@@ -182,17 +190,17 @@ def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> st
 
 def _kill_session(folder: Path) -> None:
     """Kill what is left of a trial whose launcher was lost, which could not clean up after it."""
-    trial = _read_json(folder / "trial.json")
+    trial = read_json(folder / "trial.json")
     if trial is None or start_ticks(trial["pid"]) not in (None, trial["start"]):
         return  # it never ran, or its number belongs to another process now
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields = (process / "stat").read_text(encoding="ascii", errors="replace")
-            if int(fields.rpartition(")")[2].split()[3]) == trial["pid"]:
+        if session_of(int(process.name)) == trial["pid"]:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object of a JSON file; None if there is no such file, or something else in it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
