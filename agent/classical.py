@@ -220,8 +220,10 @@ def _draw_new(
     spec: StudySpec, trials: Sequence[TrialRecord], tried: Sequence[Configuration]
 ) -> tuple[Configuration, str, str]:
     space = spec.search_space
-    study = rebuild_for_sampling(spec, trials)
     kind: Kind = spec.sampler.kind
+    if kind == "random":  # what does not look back need not be shown thousands of trials
+        return _random(spec, tried), "random", _reason("random", 0)
+    study = rebuild_for_sampling(spec, trials)
     refused = 0
     for draw in range(_DRAWS):
         # A Gaussian process has one best point; after two refusals ask another.

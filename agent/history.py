@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
+from ..tools.budget import expected_trial_seconds
+from ..tools.outcomes import Outcome
 from ..tools.records import AttemptRecord, TrialRecord
 
 _RECENT = 200
@@ -40,9 +42,13 @@ class History:
         """Trials that count against the budget: all but imported ones."""
         self.recent: deque[Ended] = deque(maxlen=_RECENT)
         """The attempts that ended last, oldest first."""
+        self.longest = 0.0
+        """How long the longest complete trial took in its last attempt, in seconds."""
         self._waiting: set[int] = set()
         for trial in trials:
             self.add(trial)
+        self.expected_seconds = expected_trial_seconds(self.trials)
+        """How long a trial will probably take, in seconds; None before the first has ended."""
         ended = [
             Ended(trial.number, attempt)
             for trial in self.trials
@@ -64,6 +70,8 @@ class History:
         if trial.is_finished:
             trial = _light(trial)
         self.trials[trial.number] = trial
+        if trial.state is Outcome.COMPLETE and not trial.imported and trial.attempts:
+            self.longest = max(self.longest, trial.attempts[-1].seconds or 0.0)
         if trial.state == "waiting":
             self._waiting.add(trial.number)
         else:
@@ -74,6 +82,7 @@ class History:
         attempt = trial.attempts[-1]
         self.device_seconds += attempt.seconds or 0.0
         self.put(trial)
+        self.expected_seconds = expected_trial_seconds(self.trials)
         self.recent.append(Ended(trial.number, replace(attempt, error_tail="")))
 
     def waiting(self) -> list[TrialRecord]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..tools.budget import Meters, expected_trial_seconds, read_meters
+from ..tools.budget import Meters, read_meters
 from ..tools.executors.protocol import TrialExecutor
 from ..tools.leases import Lease, Leases
 from ..tools.ledger import Ledger
@@ -102,8 +103,8 @@ class Tuner:
         self._paused = False
         self._asked_at: float | None = None
         self._patience_ends: float | None = None
-        self._longest = 0.0
-        """How long the longest complete trial took, in seconds."""
+        self._looked_at = -math.inf
+        """When wishes were looked for, in real seconds."""
         self._interrupts = 0
         self._space_size = self._spec.search_space.size()
         self._prospects = Prospects(
@@ -152,7 +153,6 @@ class Tuner:
         spent, _ = self._ledger.spending(self._writer.study, "device_seconds")
         self._history = History(trials, spent)
         self._placement = Placement(self._leases, self._writer, self._history)
-        self._longest = max((_seconds(trial) for trial in trials), default=0.0)
         for trial in trials:
             if trial.state == "running":
                 self._adopt(trial, trial.attempts[-1])
@@ -173,9 +173,11 @@ class Tuner:
             self._executor.stop(handle, attempt.stop_reason)
 
     def _obey(self) -> None:
-        for wish in self._writer.wishes():
-            self._grant(wish)
-            self._writer.handled(wish)
+        if time.monotonic() - self._looked_at >= self._policy.poll_seconds:
+            self._looked_at = time.monotonic()
+            for wish in self._writer.wishes():
+                self._grant(wish)
+                self._writer.handled(wish)
         if self._interrupts:
             self._stop("interrupted", at_once=self._interrupts > 1)
         overrun = self._meters().overrun()
@@ -190,9 +192,10 @@ class Tuner:
         """Return after how many seconds without a report a trial counts as hung."""
         if self._spec.budget.silence_seconds is not None:
             return self._spec.budget.silence_seconds
-        if self._longest == 0.0:
+        longest = self._history.longest
+        if longest == 0.0:
             return math.inf
-        return max(self._policy.least_silence_seconds, self._policy.silence_factor * self._longest)
+        return max(self._policy.least_silence_seconds, self._policy.silence_factor * longest)
 
     def _grant(self, wish: Wish) -> None:
         match wish.kind:
@@ -313,7 +316,6 @@ class Tuner:
         self._leases.release(run.lease)
         self._history.settle(trial)
         if not again:
-            self._longest = max(self._longest, _seconds(trial))
             self._pruning.finish(trial)
             self._on_trial(trial)
             self._prospects.learn(verdict.outcome)
@@ -331,7 +333,7 @@ class Tuner:
 
     def _launch(self) -> None:
         while not self._paused and self._ending is None:
-            expected = expected_trial_seconds(self._history.trials)
+            expected = self._history.expected_seconds
             if not self._start_waiting(expected) and not self._start_new(expected):
                 return
         if self._spare is not None:
@@ -504,10 +506,3 @@ class Tuner:
             ends.append((meters.device_seconds.cap - meters.device_seconds.spent) / len(runs))
         # What has passed has been acted upon; clocks are not exact to the microsecond.
         return min((max(end, _TICK) for end in ends if end > -_TICK), default=math.inf)
-
-
-def _seconds(trial: TrialRecord) -> float:
-    """Return how long a complete trial took in its last attempt, 0 for any other."""
-    if trial.state is not Outcome.COMPLETE or trial.imported or not trial.attempts:
-        return 0.0
-    return trial.attempts[-1].seconds or 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,11 @@ class DiskFullError(LedgerError):
     """There is no space left on the disk."""
 
 
+_BUMP = (
+    sa.update(t.studies)
+    .where(t.studies.c.id == sa.bindparam("this_key"))
+    .values(version=t.studies.c.version + 1)
+)
 WritePoint = Literal["begun", "written", "committed"]
 """Where in a transaction that writes a fault can strike: before its first statement, after its
 last one, and when it is done."""
@@ -131,16 +137,32 @@ def _errors(path: Path) -> Iterator[None]:
 
 def insert(db: sa.Connection, table: sa.Table, **values: Any) -> int:
     """Insert a row; return its key."""
-    result = db.execute(sa.insert(table).values(**values))
+    result = db.execute(_insert_into(table), values)
     key = result.inserted_primary_key
     assert key is not None
     return int(key[0])
 
 
+def update(db: sa.Connection, table: sa.Table, key: int, **values: Any) -> None:
+    """Change columns of the row with this key."""
+    db.execute(_update_of(table), {"this_key": key, **values})
+
+
+@functools.cache
+def _insert_into(table: sa.Table) -> sa.Insert:
+    # To build a statement takes longer than to execute it.
+    return sa.insert(table)
+
+
+@functools.cache
+def _update_of(table: sa.Table) -> sa.Update:
+    (key,) = table.primary_key.columns
+    return sa.update(table).where(key == sa.bindparam("this_key"))
+
+
 def bump(db: sa.Connection, study_id: int) -> None:
     """Advance a study's version counter."""
-    where = t.studies.c.id == study_id
-    db.execute(sa.update(t.studies).where(where).values(version=t.studies.c.version + 1))
+    db.execute(_BUMP, {"this_key": study_id})
 
 
 def add_event(

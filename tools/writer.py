@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from . import schema as t
 from .clock import Clock
-from .database import Database, LedgerError, add_event, bump, insert, value_to_sql
+from .database import Database, LedgerError, add_event, bump, insert, update, value_to_sql
 from .metrics import Report
 from .outcomes import StopReason, Verdict
 from .records import (
@@ -30,6 +30,28 @@ from .spec import StudySpec
 
 LEASE_SECONDS = 15.0
 """How long a worker's lease lasts without a heartbeat."""
+
+
+def _bound(name: str) -> sa.BindParameter[int]:
+    return sa.bindparam(name, type_=sa.Integer)
+
+
+# Statements that are executed again and again; to build one takes longer than to execute it.
+_OF_STUDY = t.leases.c.study_id == _bound("this_study")
+_RENEW = sa.update(t.leases).where(_OF_STUDY, t.leases.c.token == _bound("this_token"))
+_TOKEN = sa.select(t.leases.c.token).where(_OF_STUDY)
+_WISHES = (
+    sa.select(t.wishes)
+    .where(t.wishes.c.study_id == _bound("this_study"), t.wishes.c.handled_at.is_(None))
+    .order_by(t.wishes.c.id)
+)
+_ADD_METRICS = sa.insert(t.metrics).prefix_with("OR IGNORE", dialect="sqlite")
+_END = sa.update(t.attempts).where(
+    t.attempts.c.id == _bound("this_attempt"), t.attempts.c.outcome.is_(None)
+)
+_SETTLE = sa.update(t.spending).where(
+    t.spending.c.attempt_id == _bound("this_attempt"), t.spending.c.meter == "device_seconds"
+)
 
 
 class LeaseLostError(LedgerError):
@@ -62,12 +84,8 @@ class Writer:
         add_event(db, self.study.id, kind, trial, data, self.clock.time())
 
     def _renew(self, db: sa.Connection) -> None:
-        c = t.leases.c
-        renewed = db.execute(
-            sa.update(t.leases)
-            .where(c.study_id == self.study.id, c.token == self.token)
-            .values(expires_at=time.time() + LEASE_SECONDS)
-        )
+        held = {"this_study": self.study.id, "this_token": self.token}
+        renewed = db.execute(_RENEW, {"expires_at": time.time() + LEASE_SECONDS, **held})
         if renewed.rowcount != 1:
             raise self._lost()
 
@@ -78,21 +96,18 @@ class Writer:
         """Renew the lease and note how long the study has run in all, in seconds."""
         with self._database.write() as db:
             self._renew(db)
-            where = t.studies.c.id == self.study.id
-            db.execute(sa.update(t.studies).where(where).values(wall_seconds=run_seconds))
+            update(db, t.studies, self.study.id, wall_seconds=run_seconds)
 
     def release(self) -> None:
         """Give the lease back."""
         with self._database.write() as db:
             self._renew(db)
-            where = t.leases.c.study_id == self.study.id
-            db.execute(sa.update(t.leases).where(where).values(expires_at=0.0))
+            update(db, t.leases, self.study.id, expires_at=0.0)
 
     def set_state(self, state: StudyState, reason: str = "") -> None:
         """Change the study's state."""
         with self._fenced() as db:
-            where = t.studies.c.id == self.study.id
-            db.execute(sa.update(t.studies).where(where).values(state=state, reason=reason))
+            update(db, t.studies, self.study.id, state=state, reason=reason)
             self._add_event(db, state, None, {"reason": reason} if reason else {})
         self.study = replace(self.study, state=state, reason=reason)
 
@@ -100,8 +115,8 @@ class Writer:
         """Store a spec that differs in its budget only."""
         before = self.study.spec
         with self._fenced() as db:
-            values = {"spec": to_json(spec.to_dict()), "spec_hash": spec.content_hash()}
-            db.execute(sa.update(t.studies).where(t.studies.c.id == self.study.id).values(values))
+            text, digest = to_json(spec.to_dict()), spec.content_hash()
+            update(db, t.studies, self.study.id, spec=text, spec_hash=digest)
             data = {"before": before.budget.model_dump(), "after": spec.budget.model_dump()}
             self._add_event(db, "budget_changed", None, data)
         self.study = replace(self.study, spec=spec)
@@ -132,7 +147,7 @@ class Writer:
                 source=decision.source,
                 created_at=now,
             )
-            db.execute(sa.insert(t.decisions).values(trial_id=trial_id, **vars(decision)))
+            insert(db, t.decisions, trial_id=trial_id, **vars(decision))
             trial = TrialRecord(
                 id=trial_id,
                 number=number,
@@ -150,8 +165,7 @@ class Writer:
     def add_attempt(self, trial: TrialRecord, slot: str, reserved_seconds: float) -> TrialRecord:
         """Store another attempt at a waiting trial, and return the trial."""
         with self._fenced() as db:
-            where = t.trials.c.id == trial.id
-            db.execute(sa.update(t.trials).where(where).values(state="running", reason=""))
+            update(db, t.trials, trial.id, state="running", reason="")
             running = replace(trial, state="running", reason="", curves={})
             return self._add_attempt(db, running, slot, reserved_seconds)
 
@@ -200,8 +214,7 @@ class Writer:
         if not rows:
             return
         with self._fenced() as db:
-            statement = sa.insert(t.metrics).prefix_with("OR IGNORE", dialect="sqlite")
-            db.execute(statement, list(rows.values()))
+            db.execute(_ADD_METRICS, list(rows.values()))
             if stop is not None:
                 self._note_stop(db, trial, stop, None)
 
@@ -268,12 +281,8 @@ class Writer:
             attempts=(*trial.attempts[:-1], replace(attempt, **ended)),
         )
         with self._fenced() as db:
-            c = t.attempts.c
-            where = sa.and_(c.id == attempt.id, c.outcome.is_(None))
-            if db.execute(sa.update(t.attempts).where(where).values(ended)).rowcount == 1:
-                c = t.spending.c
-                where = sa.and_(c.attempt_id == attempt.id, c.meter == "device_seconds")
-                db.execute(sa.update(t.spending).where(where).values(spent=seconds))
+            if db.execute(_END, {"this_attempt": attempt.id, **ended}).rowcount == 1:
+                db.execute(_SETTLE, {"this_attempt": attempt.id, "spent": seconds})
                 self._end(db, finished_trial, verdict)
         return finished_trial
 
@@ -294,14 +303,16 @@ class Writer:
         self._add_event(db, "ended", trial.number, data)
 
     def _store(self, db: sa.Connection, trial: TrialRecord) -> None:
-        values = {
-            "state": str(trial.state),
-            "reason": trial.reason,
-            "configuration": to_json(trial.configuration),
-            "metrics": to_json(trial.metrics),
-            "finished_at": trial.finished_at,
-        }
-        db.execute(sa.update(t.trials).where(t.trials.c.id == trial.id).values(values))
+        update(
+            db,
+            t.trials,
+            trial.id,
+            state=str(trial.state),
+            reason=trial.reason,
+            configuration=to_json(trial.configuration),
+            metrics=to_json(trial.metrics),
+            finished_at=trial.finished_at,
+        )
 
     def end_waiting(self, trial: TrialRecord, verdict: Verdict) -> TrialRecord:
         """End a trial that waits for another attempt which will not come, and return it."""
@@ -317,24 +328,17 @@ class Writer:
         Raises:
             LeaseLostError: If they are another worker's to grant.
         """
-        c = t.wishes.c
-        query = (
-            sa.select(t.wishes)
-            .where(c.study_id == self.study.id, c.handled_at.is_(None))
-            .order_by(c.id)
-        )
-        lease = sa.select(t.leases.c.token).where(t.leases.c.study_id == self.study.id)
+        study = {"this_study": self.study.id}
         with self._database.read() as db:
-            if db.execute(lease).scalar() != self.token:
+            if db.execute(_TOKEN, study).scalar() != self.token:
                 raise self._lost()
             return [
                 Wish(row.id, row.kind, json.loads(row.data), row.author)
-                for row in db.execute(query)
+                for row in db.execute(_WISHES, study)
             ]
 
     def handled(self, wish: Wish) -> None:
         """Mark a wish as handled."""
         with self._fenced() as db:
-            where = t.wishes.c.id == wish.id
-            db.execute(sa.update(t.wishes).where(where).values(handled_at=time.time()))
+            update(db, t.wishes, wish.id, handled_at=time.time())
             self._add_event(db, "wish", None, {"kind": wish.kind, "author": wish.author})

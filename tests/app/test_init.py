@@ -6,6 +6,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from luthier.app.init import InitResult, render_spec, write_spec
+from luthier.tools.leases import Lease
 from luthier.tools.objective import build_request, check_objective
 from luthier.tools.script import ScriptError, read_script
 from luthier.tools.spec import SpecError, load_spec
@@ -186,7 +187,7 @@ def test_constants_and_sub_commands_reach_the_trial(write_script, tmp_path):
         configuration={"lr": 0.2},
         trial=1,
         attempt=1,
-        slot_environment={},
+        lease=Lease("cpu:0", ("cpu",), {}),
         limit_seconds=None,
     )
     assert request.environment["LUTHIER_CONSTANTS"] == '{"LR": 0.2, "SEED": 0}'

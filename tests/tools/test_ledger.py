@@ -174,10 +174,10 @@ def test_device_seconds_are_reserved_and_settled(ledger, study):
 def test_curves_are_those_of_the_latest_attempt(ledger, study):
     writer = ledger.acquire(study)
     first = add(writer)
-    writer.record_reports(first.attempts[-1].id, [Report(1, {"loss": 9.0})])
+    writer.record_reports(first, [Report(1, {"loss": 9.0})])
     second = writer.add_attempt(finish(writer, first, again=True), "cpu:0", 0.0)
     reports = [Report(2, {"loss": math.nan}), Report(1, {"loss": 0.5, "acc": math.inf})]
-    writer.record_reports(second.attempts[-1].id, reports)
+    writer.record_reports(second, reports)
     (trial,) = ledger.trials(study, curves=True)
     assert trial.curves is not None
     assert trial.curves["acc"] == {1: math.inf}
@@ -196,17 +196,17 @@ def test_curves_are_those_of_the_latest_attempt(ledger, study):
 )
 def test_the_first_value_of_a_metric_at_a_step_stays(ledger, study, calls):
     writer = ledger.acquire(study)
-    attempt = add(writer).attempts[-1].id
+    trial = add(writer)
     reports = [Report(1, {"loss": 0.5}), Report(1, {"loss": 0.9}), Report(None, {"loss": 0.1})]
     for part in [reports] if calls == 1 else [reports[:1], reports[1:]]:
-        writer.record_reports(attempt, part)
+        writer.record_reports(trial, part)
     assert ledger.trials(study, curves=True)[0].curves == {"loss": {1: 0.5}}
 
 
 def test_imported_trials_keep_their_metrics_and_curves(ledger, study, tmp_path):
     writer = ledger.acquire(study)
     running = add(writer)
-    writer.record_reports(running.attempts[-1].id, [Report(1, {"loss": 0.5}), Report(2, {"a": 1})])
+    writer.record_reports(running, [Report(1, {"loss": 0.5}), Report(2, {"a": 1})])
     finish(writer, running)
     taken_over = ledger.trials(study, curves=True)
     child = ledger.create_study(spec("child"), tmp_path, parent=study, imported=taken_over)
@@ -313,9 +313,7 @@ def calls(writer, trial, wish):
         "note": lambda: writer.note("hello"),
         "add_trial": lambda: add(writer, 1),
         "add_attempt": lambda: writer.add_attempt(trial, "cpu:0", 0.0),
-        "record_reports": lambda: writer.record_reports(
-            trial.attempts[-1].id, [Report(1, {"loss": 1.0})]
-        ),
+        "record_reports": lambda: writer.record_reports(trial, [Report(1, {"loss": 1.0})]),
         "finish_attempt": lambda: finish(writer, trial),
         "end_waiting": lambda: writer.end_waiting(trial, COMPLETE),
         "handled": lambda: writer.handled(wish),

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from luthier.tools.leases import Lease
 from luthier.tools.objective import argument, build_request, check_objective, preloads
 from luthier.tools.spec import SpecError, parse_spec
 
@@ -49,7 +50,7 @@ def request(made, folder, configuration=None, **slot):
         configuration={"lr": 0.5} if configuration is None else configuration,
         trial=3,
         attempt=1,
-        slot_environment=slot,
+        lease=Lease("cpu:0", ("cpu",), slot),
         limit_seconds=None,
     )
 

@@ -7,8 +7,6 @@ import optuna
 import pytest
 from luthier.tools.optuna_bridge import (
     Mirror,
-    PruningView,
-    make_pruner,
     rebuild,
     rebuild_for_sampling,
     violations,
@@ -109,7 +107,6 @@ def test_limits_become_constraints():
 def test_nothing_is_written_on_the_users_screen(capfd):
     rebuild(SPEC, EACH)
     rebuild_for_sampling(SPEC, EACH)
-    PruningView(SPEC, EACH).add(trial(12, "running"))
     assert capfd.readouterr() == ("", "")
 
 
@@ -136,57 +133,6 @@ def test_what_was_no_fault_of_the_configuration_teaches_nothing():
 
 def test_failures_before_any_success_are_not_made_up_values():
     assert rebuild_for_sampling(SPEC, [trial(0, Outcome.CRASHED)]).trials == []
-
-
-# --- pruning --------------------------------------------------------------------------------
-
-
-def steps(*values):
-    return dict(enumerate(values, start=1))
-
-
-def with_median(**pruner):
-    return make_spec(pruner={"kind": "median", "start_up_trials": 3, **pruner})
-
-
-def test_a_trial_worse_than_the_median_is_stopped():
-    spec = with_median(warmup_steps=2)
-    view = PruningView(spec, [trial(i, loss=0.5, curve=steps(0.5, 0.5)) for i in range(5)])
-    view.add(trial(5, "running"))
-    view.add(trial(6, "running"))
-    assert not view.should_prune(5, 1, 0.9)  # the warm-up
-    assert view.should_prune(5, 2, 0.9)
-    assert view.should_prune(5, 2, 0.9)  # the same report again
-    assert not view.should_prune(6, 2, 0.4)
-
-
-def test_a_trial_that_ended_counts_for_those_after_it():
-    view = PruningView(with_median(), [])
-    for number in range(4):
-        view.add(trial(number, "running"))
-        for step in (1, 2):
-            view.should_prune(number, step, 0.5)
-        view.finish(trial(number, loss=0.5))
-        view.finish(trial(number, loss=0.5))  # told twice
-    view.add(trial(4, "running"))
-    assert view.should_prune(4, 2, 0.9)
-
-
-def test_successive_halving_stops_all_but_the_best():
-    spec = make_spec(pruner={"kind": "successive_halving", "start_up_trials": 3})
-    view = PruningView(spec, [])
-    pruned = []
-    for number, value in enumerate([0.9, 0.1, 0.2, 0.3, 0.4, 0.05, 0.5, 0.6]):
-        view.add(trial(number, "running"))
-        pruned.append(any(view.should_prune(number, step, value) for step in range(1, 10)))
-        state = Outcome.PRUNED if pruned[-1] else Outcome.COMPLETE
-        view.finish(trial(number, state, loss=value))
-    assert pruned == [False, False, False, True, True, False, True, True]
-
-
-def test_none_and_several_objectives_are_never_pruned():
-    for spec in (make_spec(pruner={"kind": "none"}), TWO):
-        assert isinstance(make_pruner(spec), optuna.pruners.NopPruner)
 
 
 # --- the mirror -----------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def parent(ledger: Ledger, tmp_path: Path) -> Study:
         decision = Decision(source="sobol", reason="spread out", seen_ended=number)
         trial = writer.add_trial(number, {"x": x}, decision, "cpu:0", 0.0)
         reports = [Report(step, {"loss": value}) for step, value in ((1, 2 * x), (2, x))]
-        writer.record_reports(trial.attempts[-1].id, reports)
+        writer.record_reports(trial, reports)
         if outcome is not None:
             writer.finish_attempt(
                 trial,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -150,7 +151,7 @@ class LocalExecutor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
 
-    def wait(self, seconds: float, deadline: float, *, thinking: bool) -> None:
+    def wait(self, seconds: float, deadline: float = math.inf, *, thinking: bool = False) -> None:
         """Wait until a trial reports or ends, or the time is up."""
         ready, _, _ = select.select([self._fifo], [], [], max(0.0, min(seconds, deadline)))
         if ready:

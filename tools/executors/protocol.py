@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ class TrialExecutor(Protocol):
     def stop(self, handle: Handle, reason: StopReason, *, at_once: bool = False) -> None:
         """Ask it to stop; `at_once` kills it without grace."""
 
-    def wait(self, seconds: float, deadline: float, *, thinking: bool) -> None:
+    def wait(self, seconds: float, deadline: float = math.inf, *, thinking: bool = False) -> None:
         """Wait until something may have happened.
 
         Args:

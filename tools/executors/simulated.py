@@ -159,7 +159,7 @@ class SimulatedExecutor:
         handle.stop_asked = handle.stop_asked or reason
         self._running[handle.folder].stop(self._clock.time(), reason)
 
-    def wait(self, seconds: float, deadline: float, *, thinking: bool) -> None:
+    def wait(self, seconds: float, deadline: float = math.inf, *, thinking: bool = False) -> None:
         """Let the lab's clock go on to the next thing that happens, or to the deadline."""
         self._running = {f: attempt for f, attempt in self._running.items() if not attempt.over}
         now = self._clock.time()

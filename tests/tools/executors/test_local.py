@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from luthier.tools.executors.launcher import start_ticks
 from luthier.tools.executors.local import LocalExecutor, tail
+from luthier.tools.leases import Lease
 from luthier.tools.objective import build_request, pickle_callable
 from luthier.tools.outcomes import Outcome, StopReason, classify
 from luthier.tools.spec import parse_spec
@@ -60,7 +61,7 @@ class Lab:
             configuration=configuration,
             trial=self.attempts,
             attempt=1,
-            slot_environment=slot or {},
+            lease=Lease("cpu:0", ("cpu",), slot or {}),
             limit_seconds=limit,
         )
 
