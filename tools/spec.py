@@ -147,6 +147,9 @@ class Executor(_Section):
     """Trials at a time. Default: one a CUDA device; on the CPU one a core, at most 8."""
     threads: int | None = Field(default=None, gt=0)
     """CPU threads of a trial. Default: cores divided by slots."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """GiB of main memory that the processes of one trial may use together; None leaves it to the
+    kernel."""
     grace_seconds: Seconds = 10.0
     """Seconds between the request to stop and the kill of the whole process group."""
     log_bytes: int = Field(default=10_000_000, gt=0)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from luthier.tools.executors.launcher import (
+from luthier.tools.executors.folder import (
     claim,
     start_ticks,
     without_secrets,
@@ -21,7 +21,7 @@ def test_an_attempt_is_claimed_once(tmp_path):
 
 def test_of_many_claims_at_once_one_succeeds(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from luthier.tools.executors.launcher import claim;"
+        "import sys; from pathlib import Path; from luthier.tools.executors.folder import claim;"
         "sys.stdin.read(); print(claim(Path(sys.argv[1]), {}))"
     )
     rivals = [

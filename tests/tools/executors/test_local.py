@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from luthier.tools.executors.launcher import start_ticks
+from luthier.tools.executors.processes import start_ticks
 from luthier.tools.executors.local import LocalExecutor, tail
 from luthier.tools.objective import build_request, pickle_callable
 from luthier.tools.outcomes import Outcome, StopReason, classify
