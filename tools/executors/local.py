@@ -19,6 +19,7 @@ from .folder import claim, read_json, write_atomically
 from .processes import kill_session, start_ticks
 from .protocol import Handle
 from .request import Request, encode, without_secrets
+from .server import ENVIRONMENT
 
 _START_SECONDS = 30.0
 _TAIL_BYTES = 4000
@@ -58,7 +59,7 @@ class LocalExecutor:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=self._environment,
+                env=self._environment | ENVIRONMENT,
                 start_new_session=True,
             )
 
