@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .devices import Device, DeviceError
-from .executors.launcher import session_of
-from .executors.local import read_json
+from .executors.folder import read_json
+from .executors.processes import session_of
 
 
 class Memory(Protocol):

@@ -14,8 +14,8 @@ import filelock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import LuthierError
-from .executors.launcher import start_ticks
-from .executors.local import read_json
+from .executors.folder import read_json
+from .executors.processes import start_ticks
 
 TICKET_SECONDS = 3.0
 """How long a request keeps its place without being repeated."""

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from . import schema as t
 from .clock import Clock
 from .database import Database, LedgerError, add_event, bump, insert, open_database, value_to_sql
-from .executors.launcher import start_ticks
+from .executors.processes import start_ticks
 from .outcomes import Outcome, StopReason
 from .records import (
     AttemptRecord,

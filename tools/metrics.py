@@ -14,6 +14,7 @@ from pathlib import Path
 MAX_LINE = 10_000
 """Characters of a line that are looked at."""
 _MAX_READ = 1 << 20
+_MARK = 64  # bytes of a report that hold the time at which it was made
 _STEP_DIGITS = 15
 _STEPS = 10**_STEP_DIGITS  # more than any training has, and exact as a float and in SQL
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
@@ -126,6 +127,8 @@ class MetricsFile:
 
     path: Path
     offset: int = 0
+    _before: bytes = b""
+    """What stands before the offset, unless the file was replaced, which is read from its start."""
 
     def read_new(self) -> list[Report]:
         """Return the whole reports written since the last call, at most about 1 MB of them.
@@ -134,12 +137,15 @@ class MetricsFile:
         """
         try:
             with self.path.open("rb") as file:
-                file.seek(self.offset)
+                file.seek(self.offset - len(self._before))
+                if file.read(len(self._before)) != self._before:
+                    self.offset = file.seek(0)
                 while block := file.read(_MAX_READ):
                     end = block.rfind(b"\n") + 1
                     if end == 0 and len(block) == _MAX_READ:  # a line of a megabyte is no report
                         end = len(block)
                     self.offset += end
+                    self._before = block[max(0, end - _MARK) : end] or self._before
                     parsed = [parse_report(line) for line in block[:end].splitlines()]
                     reports = [report for report in parsed if report is not None]
                     if reports or end == 0:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .executors.launcher import Request, without_secrets
+from .executors.request import Request, without_secrets
 from .leases import Lease
 from .space import Configuration, Scalar
 from .spec import (
@@ -181,6 +181,7 @@ def build_request(
             entry = {**where, "metric": next(iter(spec.objectives))}
         case RecipeObjective(recipe=recipe, options=options):
             entry = {"recipe": recipe, "options": options}
+    memory = spec.executor.memory_gib
     return Request(
         folder=str(attempt_folder),
         working_directory=str(working_directory),
@@ -192,6 +193,7 @@ def build_request(
         patterns={n: m.pattern for n, m in spec.metrics.items() if m.pattern is not None},
         metric_names=list(spec.metrics),
         limit_seconds=limit_seconds,
+        memory_bytes=None if memory is None else int(memory * 2**30),
         grace_seconds=spec.executor.grace_seconds,
         log_bytes=spec.executor.log_bytes,
     )

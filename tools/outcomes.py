@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Outcome(StrEnum):
@@ -43,6 +44,7 @@ class StopReason(StrEnum):
     DIVERGED = "diverged"
     DEADLINE = "deadline"
     SILENCE = "silence"
+    MEMORY = "memory"
     STOP = "stop"
 
 
@@ -58,6 +60,8 @@ class Evidence:
     """What Luthier asked for before it ended."""
     exception: str | None = None
     """Qualified type of the exception that ended a Python trial."""
+    exception_message: str = ""
+    """What that exception says; untrusted."""
     kernel_oom_kills: int = 0
     """Kills by the kernel's out-of-memory killer in the control group while the attempt ran."""
     started: bool = True
@@ -65,7 +69,9 @@ class Evidence:
     error_tail: str = ""
     """The last lines of standard error; untrusted."""
     peak_bytes: int = 0
-    """Peak resident memory of the process tree's largest process."""
+    """Peak memory: of all its processes together where that was watched, else of the largest."""
+    memory_bytes: int | None = None
+    """What they were allowed to use together."""
     seconds: float = 0.0
     """Wall time from start to end."""
 
@@ -78,7 +84,18 @@ class Verdict:
     reason: str
 
 
-_MEMORY_ERRORS = {"MemoryError", "OutOfMemoryError"}
+class _Raised(NamedTuple):
+    """An exception that ended a trial."""
+
+    type: str
+    message: str
+
+    @property
+    def name(self) -> str:
+        """The type without its module."""
+        return re.split(r"[.:]", self.type)[-1]
+
+
 _BY_REQUEST = {
     StopReason.PRUNE: Verdict(Outcome.PRUNED, "stopped early by the pruner"),
     StopReason.DIVERGED: Verdict(Outcome.DIVERGED, "a metric was NaN or infinite"),
@@ -86,8 +103,41 @@ _BY_REQUEST = {
     StopReason.SILENCE: Verdict(Outcome.TIMED_OUT, "reported nothing for too long"),
     StopReason.STOP: Verdict(Outcome.KILLED, "stopped on request"),
 }
-_SIGNALLED = frozenset({StopReason.STOP, StopReason.DEADLINE, StopReason.SILENCE})
-_LAST_EXCEPTION = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Pruned))\b", re.M)
+_MEMORY_ERRORS = {
+    "MemoryError",
+    "OutOfMemoryError",
+    "ResourceExhaustedError",
+    "_ArrayMemoryError",
+    "bad_alloc",
+}
+_XLA_ERRORS = {"XlaRuntimeError", "JaxRuntimeError"}
+_TORCH_ERRORS = {"RuntimeError", "AcceleratorError", "DistBackendError", "Error"}
+"""What torch raises for want of a type of its own; the last is `c10::Error`."""
+_TORCH_MEMORY = re.compile(
+    r"(?:CUDA|HIP) out of memory"
+    r"|(?:CUDA|HIP) error: (?:out of memory|\w+_STATUS_ALLOC_FAILED)"
+    r"|\[enforce fail at .*\] .*DefaultCPUAllocator: (?:can't allocate|not enough) memory"
+)
+_DEVICE_FAULT = re.compile(
+    r"CUDA error: (?:uncorrectable ECC error"
+    r"|no CUDA-capable device is detected"
+    r"|(?:all )?CUDA-capable device\(?s\)? (?:is/)?are busy or unavailable"
+    r"|unspecified launch failure|unknown error|initialization error|GPU is lost)"
+    r"|CUDA unknown error|GPU is lost"
+    r"|NCCL error\b.*\bunhandled system error"
+)
+_LAST_FRAME = re.compile(
+    r"^(?:Traceback \(most recent call last\):|  File ).*\n(?:[ \t].*\n|\n)*", re.M
+)
+_EXCEPTION = re.compile(
+    r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Pruned|_GpuIsLost))(?:: (.*))?$"
+)
+_ABORTED = re.compile(
+    r"^terminate called after throwing an instance of '([\w:]+)'\n +what\(\): +(.*)", re.M
+)
+_SIGNALLED = {StopReason.STOP, StopReason.DEADLINE, StopReason.SILENCE}
+_FULL_DISK = "[Errno 28] No space left on device"
+_RANK = re.compile(r"^\[rank\d+\]: ?", re.M)
 
 
 def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable[str]) -> Verdict:
@@ -105,23 +155,22 @@ def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable
     required = list(required)
     missing = [name for name in required if name not in values]
     clean = evidence.exit_code == 0
-    exception = evidence.exception or _exception_in(evidence)
-    signalled = evidence.stop_reason in _SIGNALLED
+    raised = _exception_in(evidence)
     # Who catches the signal, saves and leaves in order has not come to the end.
-    if clean and exception is None and not missing and not signalled:
+    signalled = evidence.stop_reason in _SIGNALLED
+    if clean and raised is None and not missing and not signalled:
         if any(not math.isfinite(values[name]) for name in required):
             return _BY_REQUEST[StopReason.DIVERGED]
         return Verdict(Outcome.COMPLETE, "ended by itself")
+    if evidence.stop_reason is StopReason.MEMORY:
+        return Verdict(Outcome.OUT_OF_MEMORY, _excess(evidence))
     if evidence.stop_reason is not None:
         return _BY_REQUEST[evidence.stop_reason]
-    if exception is not None and exception.rpartition(".")[2] == "TrialPruned":
+    if raised is not None and raised.name == "TrialPruned":
         return Verdict(Outcome.PRUNED, "the trial stopped itself early")
-    if exception == "OSError" and "No space left on device" in evidence.error_tail:
-        return Verdict(Outcome.INFRASTRUCTURE, "no space was left on the disk")
-    if exception is not None and exception.rpartition(".")[2] in _MEMORY_ERRORS:
-        return Verdict(Outcome.OUT_OF_MEMORY, f"raised {exception}")
-    if evidence.signal == signal.SIGKILL and evidence.kernel_oom_kills > 0:
-        return Verdict(Outcome.OUT_OF_MEMORY, "killed by the kernel for lack of memory")
+    verdict = _lack_of_memory(evidence, raised) or _failure_of_the_machine(evidence, raised)
+    if verdict is not None:
+        return verdict
     if clean:
         return Verdict(Outcome.CRASHED, f"ended without reporting {', '.join(missing)}")
     if evidence.signal is not None:
@@ -131,11 +180,47 @@ def classify(evidence: Evidence, values: Mapping[str, float], required: Iterable
         return Verdict(Outcome.CRASHED, f"ended by {name}")
     if evidence.exit_code == 2 and re.search(r"^usage: ", evidence.error_tail, re.M | re.I):
         return Verdict(Outcome.INVALID, "the script refused its arguments")
-    if exception is not None:
-        return Verdict(Outcome.CRASHED, f"raised {exception}")
+    if raised is not None:
+        return Verdict(Outcome.CRASHED, f"raised {raised.type}")
     if evidence.exit_code is not None:
         return Verdict(Outcome.CRASHED, f"exit code {evidence.exit_code}")
     return Verdict(Outcome.INFRASTRUCTURE, "its launcher was lost")
+
+
+def _excess(evidence: Evidence) -> str:
+    used, allowed = evidence.peak_bytes / 2**30, (evidence.memory_bytes or 0) / 2**30
+    return f"used {used:.3g} GiB of main memory, but only {allowed:.3g} GiB are allowed"
+
+
+def _lack_of_memory(evidence: Evidence, raised: _Raised | None) -> Verdict | None:
+    if evidence.signal == signal.SIGKILL and evidence.kernel_oom_kills > 0:
+        return Verdict(Outcome.OUT_OF_MEMORY, "killed by the kernel for lack of memory")
+    if raised is None or not _failed(evidence):
+        return None
+    if raised.name in _MEMORY_ERRORS:
+        return Verdict(Outcome.OUT_OF_MEMORY, f"raised {raised.type}")
+    said = _TORCH_MEMORY.match(raised.message) if raised.name in _TORCH_ERRORS else None
+    if raised.name in _XLA_ERRORS:
+        said = re.match("RESOURCE_EXHAUSTED", raised.message)
+    if said is not None:
+        return Verdict(Outcome.OUT_OF_MEMORY, f"raised {raised.type}: {said[0]}")
+    return None
+
+
+def _failure_of_the_machine(evidence: Evidence, raised: _Raised | None) -> Verdict | None:
+    if raised is None or not _failed(evidence):
+        return None
+    if raised.type == "OSError" and raised.message.startswith(_FULL_DISK):
+        return Verdict(Outcome.INFRASTRUCTURE, "no space was left on the disk")
+    if raised.name in _TORCH_ERRORS or raised.name == "NVMLError_GpuIsLost":
+        fault = _DEVICE_FAULT.match(raised.message)
+        if fault is not None:
+            return Verdict(Outcome.INFRASTRUCTURE, f"its device failed: {fault[0]}")
+    return None
+
+
+def _failed(evidence: Evidence) -> bool:
+    return evidence.exit_code not in (0, None) or evidence.signal is not None
 
 
 def _signal_name(number: int) -> str:
@@ -145,9 +230,16 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _exception_in(evidence: Evidence) -> str | None:
-    """Read the exception's type off a traceback, where a failed exit code corroborates it."""
-    if evidence.exit_code in (0, None) or "Traceback" not in evidence.error_tail:
+def _exception_in(evidence: Evidence) -> _Raised | None:
+    """Return what ended a trial: told by itself, or read off what a failed end corroborates."""
+    if evidence.exception is not None:
+        return _Raised(evidence.exception, evidence.exception_message)
+    if evidence.signal == signal.SIGABRT:
+        aborted = _ABORTED.findall(evidence.error_tail)
+        return _Raised(*aborted[-1]) if aborted else None
+    if evidence.exit_code in (0, None):
         return None
-    found = _LAST_EXCEPTION.findall(evidence.error_tail)
-    return found[-1] if found else None
+    text = _RANK.sub("", evidence.error_tail)
+    *_, last = [0, *(frame.end() for frame in _LAST_FRAME.finditer(text))]
+    found = _EXCEPTION.match(text[last:].partition("\n")[0]) if last else None
+    return _Raised(found[1], found[2] or "") if found else None

@@ -211,6 +211,9 @@ class Executor(_Section):
     threads: int | None = Field(default=None, gt=0)
     """CPU threads of each process of a trial. Default: cores divided by slots, and by the devices
     of a trial."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """GiB of main memory that the processes of one trial may use together; None leaves it to the
+    kernel."""
     grace_seconds: Seconds = 10.0
     """Seconds between the request to stop and the kill of the whole process group."""
     log_bytes: int = Field(default=10_000_000, gt=0)

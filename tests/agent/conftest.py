@@ -18,8 +18,8 @@ from luthier.agent.classical import propose, propose_at_random
 from luthier.agent.proposals import ProposalQueue
 from luthier.agent.tuner import Ending, OnTrial, Policy, Tuner
 from luthier.tools.devices import plan_devices
-from luthier.tools.executors.launcher import start_ticks
 from luthier.tools.executors.local import LocalExecutor
+from luthier.tools.executors.processes import start_ticks
 from luthier.tools.leases import Leases
 from luthier.tools.ledger import open_ledger
 from luthier.tools.spec import parse_spec

@@ -15,7 +15,7 @@ from luthier.agent import worker
 from luthier.agent.tuner import Policy
 from luthier.tools import database
 from luthier.tools.analysis import best_trials
-from luthier.tools.executors.launcher import start_ticks
+from luthier.tools.executors.processes import start_ticks
 from luthier.tools.ledger import open_ledger
 from luthier.tools.outcomes import Outcome
 from luthier.tools.records import Decision, TrialRecord

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import select
@@ -17,19 +16,16 @@ from typing import Any
 
 from ..metrics import MetricsFile, Report
 from ..outcomes import Evidence, StopReason
-from .launcher import (
-    Request,
-    claim,
-    encode,
-    session_of,
-    start_ticks,
-    without_secrets,
-    write_atomically,
-)
+from .folder import claim, read_json, write_atomically
+from .processes import kill_session, start_ticks
 from .protocol import Handle
+from .request import Request, encode, without_secrets
+from .server import ENVIRONMENT
 
 _START_SECONDS = 30.0
 _TAIL_BYTES = 4000
+_ABANDONED = {"abandoned": True}
+_MEASURED = ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "memory_bytes", "seconds")
 
 
 class LocalExecutor:
@@ -55,15 +51,16 @@ class LocalExecutor:
         # Opened for writing too, so that it never reads as closed.
         self._fifo = os.open(self._fifo_path, os.O_RDWR | os.O_NONBLOCK)
         self._server = self._start_server()
+        self._launchers: dict[Path, dict[str, Any]] = {}
 
     def _start_server(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "luthier.tools.executors.launcher", *self._preload],
+                [sys.executable, "-P", "-m", "luthier.tools.executors.server", *self._preload],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=self._environment,
+                env=self._environment | ENVIRONMENT,
                 start_new_session=True,
             )
 
@@ -83,7 +80,7 @@ class LocalExecutor:
 
     def adopt(self, folder: Path) -> Handle:
         """Take over an attempt that another worker started, wherever it stands."""
-        claim(folder, {"abandoned": True})
+        claim(folder, _ABANDONED)
         stop = read_json(folder / "stop") or {}
         return Handle(
             folder,
@@ -100,56 +97,65 @@ class LocalExecutor:
         outcome = read_json(handle.folder / "outcome.json")
         if outcome is not None:
             return self._evidence(handle, outcome)
-        process = read_json(handle.folder / "process.json")
-        if process is None:
+        launcher = self._launcher(handle.folder)
+        if launcher is None:
             if time.monotonic() - handle.asked_at < _START_SECONDS and self._server.poll() is None:
                 return None
-            claim(handle.folder, {"abandoned": True})
-            process = read_json(handle.folder / "process.json")
-        if process is None or "pid" not in process:
+            launcher = self._abandon(handle.folder)
+        if launcher == _ABANDONED:
             return Evidence(started=False, stop_reason=handle.stop_asked)
-        if start_ticks(int(process["pid"])) == process["start"]:
+        if start_ticks(launcher["pid"]) == launcher["start"]:
             return None
         # The launcher is gone; it may have written its last word between the two looks.
         outcome = read_json(handle.folder / "outcome.json")
         if outcome is None:
-            _kill_session(handle.folder)
+            _kill_what_is_left(launcher)
             return Evidence(stop_reason=handle.stop_asked, error_tail=tail(handle.folder))
         return self._evidence(handle, outcome)
 
+    def _launcher(self, folder: Path) -> dict[str, Any] | None:
+        """Return who runs an attempt, None as long as nobody has claimed it.
+
+        It is remembered, since the trial could remove the file.
+        """
+        if folder not in self._launchers:
+            found = read_json(folder / "process.json")
+            if found is None:
+                return None
+            self._launchers[folder] = found
+        return self._launchers[folder]
+
+    def _abandon(self, folder: Path) -> dict[str, Any]:
+        """Claim an attempt so that it is never run, and return who has it: whoever came first."""
+        claim(folder, _ABANDONED)
+        return self._launcher(folder) or _ABANDONED
+
     def _evidence(self, handle: Handle, outcome: Mapping[str, Any]) -> Evidence:
-        exception = (read_json(handle.folder / "exception.json") or {}).get("type")
-        known = {
-            name: outcome[name]
-            for name in ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "seconds")
-            if name in outcome
-        }
+        self._launchers.pop(handle.folder, None)
+        exception = read_json(handle.folder / "exception.json") or {}
         # What the launcher never acted upon did not end the trial.
-        reason = outcome.get("stop_reason")
+        reason = outcome["stop_reason"]
         return Evidence(
-            **known,
-            stop_reason=StopReason(str(reason)) if reason is not None else None,
-            exception=exception if isinstance(exception, str) else None,
-            error_tail=str(outcome.get("error", "")) or tail(handle.folder),
+            **{name: outcome[name] for name in _MEASURED},
+            stop_reason=StopReason(reason) if reason is not None else None,
+            exception=str(exception["type"]) if "type" in exception else None,
+            exception_message=str(exception.get("message", "")),
+            error_tail=tail(handle.folder),
         )
 
     def stop(self, handle: Handle, reason: StopReason, *, at_once: bool = False) -> None:
         """Ask it to stop; `at_once` kills it without grace."""
         if handle.stop_asked is None:
             handle.stop_asked = reason
-            write_atomically(handle.folder / "stop", {"reason": reason})
-        if at_once:
-            (handle.folder / "kill").touch()
-        process = read_json(handle.folder / "process.json")
-        if process is None:
-            # Not claimed yet: whoever comes first decides.
-            claim(handle.folder, {"abandoned": True})
-            process = read_json(handle.folder / "process.json")
-        if process is not None and "pid" in process:
-            pid = int(process["pid"])
-            if start_ticks(pid) == process["start"]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
+        elif not at_once:
+            return
+        content = {"reason": handle.stop_asked, "at_once": at_once}
+        write_atomically(handle.folder / "stop", content)
+        # Not claimed yet: whoever comes first decides.
+        launcher = self._launcher(handle.folder) or self._abandon(handle.folder)
+        if launcher != _ABANDONED and start_ticks(launcher["pid"]) == launcher["start"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(launcher["pid"], signal.SIGTERM)
 
     def wait(self, seconds: float, deadline: float = math.inf, *, thinking: bool = False) -> None:
         """Wait until a trial reports or ends, or the time is up."""
@@ -189,21 +195,9 @@ def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> st
     return text if lines is None else "\n".join(text.splitlines()[-lines:])
 
 
-def _kill_session(folder: Path) -> None:
-    """Kill what is left of a trial whose launcher was lost, which could not clean up after it."""
-    trial = read_json(folder / "trial.json")
-    if trial is None or start_ticks(trial["pid"]) not in (None, trial["start"]):
-        return  # it never ran, or its number belongs to another process now
-    for process in Path("/proc").glob("[0-9]*"):
-        if session_of(int(process.name)) == trial["pid"]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(process.name), signal.SIGKILL)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object of a JSON file; None if there is no such file, or something else in it."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
+def _kill_what_is_left(launcher: Mapping[str, Any]) -> None:
+    """Kill the trial of a launcher that was lost, which could not clean up after it."""
+    trial = launcher["trial"]
+    # Its number may belong to another process by now.
+    if start_ticks(trial["pid"]) in (None, trial["start"]):
+        kill_session(trial["pid"])

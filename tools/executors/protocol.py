@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ..metrics import MetricsFile, Report
 from ..outcomes import Evidence, StopReason
-from .launcher import Request
+from .request import Request
 
 
 @dataclass

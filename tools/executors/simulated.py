@@ -19,8 +19,8 @@ from ..space import Configuration
 from ..spec import Executor
 from .entry import load_function
 from .lab import Course, Training, course
-from .launcher import Request
 from .protocol import Handle
+from .request import Request
 
 _LONGEST_SLEEP = 0.5
 """Real seconds between two looks of the loop at its wishes while nothing happens in the lab."""

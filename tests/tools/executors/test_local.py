@@ -10,113 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from luthier.tools.executors.launcher import start_ticks
-from luthier.tools.executors.local import LocalExecutor, tail
-from luthier.tools.leases import Lease
-from luthier.tools.objective import build_request, pickle_callable
-from luthier.tools.outcomes import Outcome, StopReason, classify
-from luthier.tools.spec import parse_spec
+from luthier.tools.executors.local import tail
+from luthier.tools.objective import pickle_callable
+from luthier.tools.outcomes import Outcome, StopReason
 
 SECONDS = 30.0
-"""How long a test waits at most for anything."""
 
-
-class Lab:
-    """A study's folder with an executor, and a working directory for scripts and modules."""
-
-    def __init__(self, folder):
-        self.work = folder / "work"
-        self.study = folder / "study"
-        self.work.mkdir()
-        self.study.mkdir()
-        self.executor = LocalExecutor(self.study, ["cloudpickle"], {})
-        self.attempts = 0
-
-    def write(self, name, code):
-        path = self.work / name
-        path.write_text(code)
-        return path
-
-    def request(self, objective, configuration=None, *, slot=None, limit=None, **spec):
-        self.attempts += 1
-        folder = self.study / str(self.attempts) / "1"
-        folder.mkdir(parents=True)
-        configuration = {"lr": 0.5} if configuration is None else configuration
-        (folder / "config.json").write_text(json.dumps(configuration))
-        made = parse_spec(
-            {
-                "name": "s",
-                "objective": objective,
-                "space": {"lr": {"type": "float", "low": 0, "high": 1}},
-                "metrics": {"loss": {"direction": "minimize"}},
-                "executor": {"grace_seconds": 0.3},
-                **spec,
-            }
-        )
-        return build_request(
-            made,
-            study_folder=self.study,
-            attempt_folder=folder,
-            working_directory=self.work,
-            configuration=configuration,
-            trial=self.attempts,
-            attempt=1,
-            lease=Lease("cpu:0", ("cpu",), slot or {}),
-            limit_seconds=limit,
-        )
-
-    def submit_script(self, code, *arguments, configuration=None, **rest):
-        self.write("train.py", code)
-        objective = {"kind": "script", "command": ["python", "train.py", *arguments]}
-        return self.executor.submit(self.request(objective, configuration or {}, **rest))
-
-    def submit_function(self, code, **rest):
-        self.write("training.py", code)
-        objective = {"kind": "callable", "reference": "training:main"}
-        return self.executor.submit(self.request(objective, **rest))
-
-    def until(self, condition):
-        """Return what `condition` returns once it is true; each event wakes it."""
-        deadline = time.monotonic() + SECONDS
-        while not (result := condition()):
-            assert time.monotonic() < deadline, (self.study / "executor.log").read_text()
-            self.executor.wait(0.05)
-        return result
-
-    def end(self, handle):
-        """Wait for an attempt's end; return its evidence, metrics by name, and verdict."""
-        evidence = self.until(lambda: self.executor.ended(handle))
-        metrics = {}
-        while reports := self.executor.reports(handle):
-            for report in reports:
-                metrics.update(report.metrics)
-        return evidence, metrics, classify(evidence, metrics, ["loss"])
-
-    def note(self, name):
-        """Wait until a trial has written the whole note `name`; return it."""
-        path = self.work / name
-        self.until(path.exists)
-        return path.read_text()
-
-
-NOTE = """
-import os, signal, subprocess, sys, time
-def note(name, text):
-    with open(name + '.tmp', 'w') as file:
-        file.write(str(text))
-    os.replace(name + '.tmp', name)
-"""
-
-
-@pytest.fixture
-def lab(tmp_path):
-    made = Lab(tmp_path)
-    yield made
-    made.executor.close()
-
-
-def is_gone(pid):
-    return start_ticks(int(pid)) is None
+NOTE = "from notes import *\n"
 
 
 # --- what runs ------------------------------------------------------------------------------
@@ -230,10 +130,10 @@ SECRETS = {"OPENAI_API_KEY": "sk-secret-1", "LUTHIER_LLM_KEY": "sk-secret-2"}
 
 
 @pytest.mark.parametrize("kind", ["script", "callable"])
-def test_no_trial_sees_the_keys_of_the_language_model(tmp_path, monkeypatch, kind):
+def test_no_trial_sees_the_keys_of_the_language_model(lab_with, monkeypatch, kind):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    lab = Lab(tmp_path)
+    lab = lab_with("cloudpickle")
     look = (
         NOTE + "def main(config):\n"
         "    seen = open('/proc/self/environ', 'rb').read().decode() + str(dict(os.environ))\n"
@@ -244,7 +144,6 @@ def test_no_trial_sees_the_keys_of_the_language_model(tmp_path, monkeypatch, kin
     else:
         lab.end(lab.submit_function(look))
     seen = lab.note("seen")
-    lab.executor.close()
     assert "PATH" in seen
     assert "sk-secret" not in seen
 
@@ -303,50 +202,6 @@ def test_a_program_that_cannot_start_says_why(lab):
     evidence, _, verdict = lab.end(lab.executor.submit(request))
     assert verdict.outcome is Outcome.CRASHED
     assert "No such file or directory" in evidence.error_tail
-
-
-STUBBORN_GRANDCHILD = (
-    NOTE + "subprocess.Popen(['sh', '-c', \"trap '' TERM; echo $$ > pid; mv pid grandchild; "
-    'while :; do sleep 1; done"])\n'
-)
-
-
-def test_the_time_limit_kills_the_whole_group(lab):
-    handle = lab.submit_script(
-        STUBBORN_GRANDCHILD + "signal.signal(15, signal.SIG_IGN)\nwhile True: signal.pause()",
-        limit=2.0,
-    )
-    evidence, _, verdict = lab.end(handle)
-    assert verdict.outcome is Outcome.TIMED_OUT
-    assert evidence.signal == signal.SIGKILL
-    assert 2.0 <= evidence.seconds < 15
-    assert is_gone(lab.note("grandchild"))
-
-
-def test_nothing_of_a_trial_outlives_its_end(lab):
-    evidence, _, _ = lab.end(
-        lab.submit_script(
-            STUBBORN_GRANDCHILD + "while not os.path.exists('grandchild'): time.sleep(0.01)"
-        )
-    )
-    assert evidence.exit_code == 0
-    assert is_gone(lab.note("grandchild"))
-
-
-def test_a_child_that_makes_itself_a_daemon_is_cleaned_up(lab):
-    lab.end(
-        lab.submit_script(
-            NOTE + "if os.fork() == 0:\n"
-            "    os.setsid()\n"
-            "    if os.fork() == 0:\n"
-            "        signal.signal(15, signal.SIG_IGN)\n"
-            "        note('daemon', os.getpid())\n"
-            "        while True: signal.pause()\n"
-            "    os._exit(0)\n"
-            "while not os.path.exists('daemon'): time.sleep(0.01)\n"
-        )
-    )
-    assert is_gone(lab.note("daemon"))
 
 
 def test_a_trial_that_is_stopped_has_time_to_end_well(lab):
@@ -419,20 +274,6 @@ def test_a_pruned_script_that_prints_is_ended_without_waiting(lab):
     assert (evidence.signal, verdict.outcome) == (signal.SIGTERM, Outcome.PRUNED)
 
 
-def test_a_log_keeps_its_head_and_its_tail_within_the_limit(lab):
-    handle = lab.submit_script(
-        "print('first')\nfor i in range(200_000): print('line', i)\nprint('{\"loss\": 1}')",
-        executor={"log_bytes": 10_000},
-    )
-    _, metrics, _ = lab.end(handle)
-    assert metrics == {"loss": 1.0}
-    log = (handle.folder / "stdout.log").read_text()
-    assert log.startswith("first\nline 0\n")
-    assert log.endswith('line 199999\n{"loss": 1}\n')
-    assert "bytes left out ...]" in log
-    assert len(log) <= 10_000 + 100
-
-
 # --- whatever dies --------------------------------------------------------------------------
 
 
@@ -459,7 +300,7 @@ def test_a_launcher_that_is_killed_takes_its_trial_with_it(lab, objective):
     assert verdict.outcome is Outcome.INFRASTRUCTURE
     assert verdict.reason == "its launcher was lost"
     assert evidence.exit_code is None
-    lab.until(lambda: is_gone(pid))
+    lab.until(lambda: lab.is_gone(pid))
 
 
 WORKER = """
@@ -490,7 +331,7 @@ def test_a_trial_outlives_its_worker_and_is_adopted(lab):
         worker.stdin.flush()
         pid = lab.note("pid")
         worker.kill()
-    assert not is_gone(pid)
+    assert not lab.is_gone(pid)
     handle = lab.executor.adopt(Path(request.folder))
     assert lab.executor.ended(handle) is None
     lab.write("go on", "")
