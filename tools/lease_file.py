@@ -252,6 +252,18 @@ class LeaseFile:
             return Register()
 
 
+def look() -> Register:
+    """Return the register as it is now; where there is none, none is made.
+
+    Raises:
+        LeaseError: If it cannot be read.
+    """
+    if not runtime_folder().exists():
+        return Register()
+    with LeaseFile().open() as register:
+        return register
+
+
 @contextlib.contextmanager
 def _as_lease_error(folder: Path) -> Iterator[None]:
     try:

@@ -106,6 +106,7 @@ class Leases:
             if len(fit) < self._plan.per_trial:
                 self._refusal = self._explain(reasons)
                 return None
+            self._refusal = None
             register.tickets.remove(ticket)
             fit.sort(key=lambda name: -free[name])
             devices = [name for name in self._names if name in fit[: self._plan.per_trial]]
