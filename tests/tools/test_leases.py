@@ -329,12 +329,12 @@ class TestTurns:
         take(b)
 
     def test_the_place_of_the_dead_is_free(self, house):
-        a, b = house.worker("a", cuda("0")), house.worker("b", cuda("0"))
+        a, b, c = (house.worker(study, cuda("0")) for study in "abc")
         a.do("acquire")
         assert b.do("acquire") is None
         a.kill()
         b.kill()
-        take(house.leases("c", cuda("0")))
+        assert c.do("acquire") is not None
 
     def test_small_trials_do_not_starve_one_of_many_devices(self, house):
         small, large = house.leases("a", cuda()), house.leases("b", cuda(devices_per_trial=2))
@@ -354,6 +354,15 @@ class TestTurns:
             one.release(lease)
         assert take(one).name == "cuda:1"
         assert take(two).name == "cuda:0"
+
+    def test_nobody_is_kept_a_device_that_is_out_of_service(self, house):
+        a, b, c = (house.leases(study, cuda()) for study in "abc")
+        c.take_out("cuda:0", "broken")
+        lease = take(c)
+        assert a.acquire() is None
+        c.release(lease)
+        assert b.acquire() is None  # cuda:1 is all that a can get
+        assert take(a).name == "cuda:1"
 
 
 def _work(folder: Path, study: str, turns: int) -> None:
