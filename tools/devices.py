@@ -18,7 +18,7 @@ _SHORT_UUID = 12
 
 
 class DeviceError(LuthierError, ValueError):
-    """The devices that a spec asks for are not there."""
+    """A device that is asked for is not there, or does not answer."""
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ class Process(_Record):
     """A process, named for good by its pid and its start."""
 
     pid: int
-    start: int | None
+    start: int
 
     @classmethod
     def current(cls) -> Process:
         """Return this process."""
-        return cls(pid=os.getpid(), start=start_ticks(os.getpid()))
+        return cls(pid=os.getpid(), start=start_ticks(os.getpid()) or 0)
 
     @property
     def lives(self) -> bool:

@@ -43,7 +43,10 @@ class Lease:
 
 
 class Leases:
-    """What one study holds and asks for. Used by one thread."""
+    """What one study holds and asks for.
+
+    Used by one thread. Everything raises LeaseError where the register cannot be locked or written.
+    """
 
     def __init__(
         self,
@@ -94,6 +97,8 @@ class Leases:
         Args:
             avoid: Devices that the trial shall not get.
         """
+        if self._watch is not None:
+            self._watch.stuck.clear()
         with self._open() as register:
             ticket = self._draw(register, avoid)
             if len(self._held) >= self._plan.slots:
@@ -148,8 +153,9 @@ class Leases:
             free[name] -= register.taken(name)
         for ticket in older:
             usable = [name for name in ticket.devices if name not in register.out_of_service]
-            for name in sorted(usable, key=lambda name: -free[name])[: ticket.per_trial]:
-                free[name] -= ticket.share
+            if len(usable) >= ticket.per_trial:
+                for name in sorted(usable, key=lambda name: -free[name])[: ticket.per_trial]:
+                    free[name] -= ticket.share
         return free
 
     def _why_not(

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 from luthier.tools.devices import DevicePlan, plan_devices
 from luthier.tools.executors.launcher import start_ticks
-from luthier.tools.lease_file import LeaseError, LeaseFile
+from luthier.tools.lease_file import LeaseError, LeaseFile, runtime_folder
 from luthier.tools.leases import Lease, Leases, devices_of
 from luthier.tools.spec import Executor
 
@@ -364,6 +364,12 @@ class TestTurns:
         assert b.acquire() is None  # cuda:1 is all that a can get
         assert take(a).name == "cuda:1"
 
+    def test_nothing_is_kept_for_who_cannot_be_served(self, house):
+        large, small = house.leases("a", cuda(devices_per_trial=2)), house.leases("b", cuda())
+        small.take_out("cuda:0", "broken")
+        assert large.acquire() is None
+        assert take(small).name == "cuda:1"
+
 
 def _work(folder: Path, study: str, turns: int) -> None:
     """Take a device so often, each time checking that no more is given away than there is."""
@@ -484,6 +490,10 @@ class TestTheFile:
     def test_by_default_it_is_in_the_users_runtime_folder(self, runtime_folder):
         take(Leases(cpu(slots=1), "a"))
         assert (runtime_folder / "luthier" / "leases.json").exists()
+
+    @pytest.mark.parametrize("environment", [{}, {"XDG_RUNTIME_DIR": "/not/there"}])
+    def test_without_a_runtime_folder_it_is_in_one_of_the_user(self, environment):
+        assert runtime_folder(environment) == Path(f"/tmp/luthier-{os.getuid()}")
 
 
 class Sharing(RuleBasedStateMachine):

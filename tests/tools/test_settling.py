@@ -130,6 +130,17 @@ def test_a_process_of_ours_that_holds_on_makes_the_device_stuck(bench):
     assert a.stuck() == {}
 
 
+def test_what_was_taken_out_of_service_is_stuck_no_more(bench):
+    a = bench.leases("a")
+    run_a_trial(bench, a)
+    bench.now += 31.0
+    assert a.acquire() is None
+    for device, reason in a.stuck().items():
+        a.take_out(device, reason)
+    assert a.acquire() is None
+    assert a.stuck() == {}
+
+
 def test_a_trial_that_died_with_its_worker_is_waited_for_too(bench):
     folder, pid = bench.trial("attempt", 4 * GIB)
     (folder / "process.json").write_text('{"abandoned": true}', encoding="utf-8")
