@@ -59,14 +59,21 @@ def _packages() -> str:
 
 
 def _devices() -> str:
-    from ..tools.devices import cuda_devices, plan_devices
+    from ..tools.devices import plan_devices
+    from ..tools.lease_file import look
     from ..tools.spec import Executor
 
-    cuda = cuda_devices()
+    plan = plan_devices(Executor())
+    broken = [f"{name} ({why.reason})" for name, why in look().out_of_service.items()]
+    if broken:
+        raise LuthierError(
+            f"out of service: {', '.join(broken)}; what is mended is put back with "
+            "`luthier devices --reset DEVICE`"
+        )
+    names = ", ".join(device.name for device in plan.devices)
+    gpus = f"CUDA devices {names}" if plan.is_cuda else "no CUDA device"
     cores = len(os.sched_getaffinity(0))
-    slots = plan_devices(Executor()).slots
-    gpus = f"CUDA devices {', '.join(cuda)}" if cuda else "no CUDA device"
-    return f"{gpus}, {cores} CPU cores; {slots} trials at a time by default"
+    return f"{gpus}, {cores} CPU cores; {plan.slots} trials at a time by default"
 
 
 def _workspace() -> str:

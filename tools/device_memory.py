@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,33 +32,40 @@ def open_memory(devices: Iterable[Device]) -> Memory | None:
     """
     import pynvml
 
-    cuda = [device for device in devices if device.cuda_id]
-    if not cuda:
+    ids = {device.name: device.cuda_id for device in devices if device.cuda_id}
+    if not ids:
         return None
     try:
         pynvml.nvmlInit()
-        memory = NvmlMemory(cuda)
-        for device in cuda:
-            memory.used_bytes(device.name)
-    except (pynvml.NVMLError, DeviceError):
+    except pynvml.NVMLError:
         return None
-    return memory
+    memory = NvmlMemory(ids)
+    return memory if all(map(memory.is_told, ids)) else None
 
 
 class NvmlMemory:
     """The memory of CUDA devices as the driver tells it, once NVML is initialised."""
 
-    def __init__(self, devices: Iterable[Device]) -> None:
-        """Find the devices in the driver."""
+    def __init__(self, cuda_ids: Mapping[str, str]) -> None:
+        """Ask nothing yet.
+
+        Args:
+            cuda_ids: The devices' names, each with its index or UUID.
+        """
         import pynvml
 
         self._nvml = pynvml
-        self._handles = {
-            device.name: pynvml.nvmlDeviceGetHandleByIndex(int(device.cuda_id))
-            if device.cuda_id.isdecimal()
-            else pynvml.nvmlDeviceGetHandleByUUID(device.cuda_id)
-            for device in devices
-        }
+        self._ids = cuda_ids
+
+    def is_told(self, device: str) -> bool:
+        """Tell whether the driver can say how much memory a device uses, if it answers."""
+        try:
+            self._nvml.nvmlDeviceGetMemoryInfo(self._handle(device))
+        except self._nvml.NVMLError_NotSupported:
+            return False
+        except self._nvml.NVMLError:
+            return True
+        return True
 
     def used_bytes(self, device: str) -> int:
         """Return how much is used, by whomever."""
@@ -73,13 +80,19 @@ class NvmlMemory:
         found = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, device)
         return {int(process.pid): int(process.usedGpuMemory or 0) for process in found}
 
-    def _ask(self, question: Any, device: str) -> Any:
+    def _ask(self, question: Callable[[Any], Any], device: str) -> Any:
         try:
-            return question(self._handles[device])
+            return question(self._handle(device))
         except self._nvml.NVMLError as error:
             raise DeviceError(
                 f"{device} does not answer ({error}); look at `nvidia-smi` and the kernel's log"
             ) from None
+
+    def _handle(self, device: str) -> Any:
+        cuda_id = self._ids[device]
+        if cuda_id.isdecimal():
+            return self._nvml.nvmlDeviceGetHandleByIndex(int(cuda_id))
+        return self._nvml.nvmlDeviceGetHandleByUUID(cuda_id)
 
 
 def belongs_to(pid: int, attempt_folder: Path) -> bool:

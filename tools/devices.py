@@ -18,7 +18,7 @@ _SHORT_UUID = 12
 
 
 class DeviceError(LuthierError, ValueError):
-    """The devices that a spec asks for are not there."""
+    """A device that is asked for is not there, or does not answer."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,17 @@ def driver_uuids() -> list[str] | None:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
+    uuids = []
     try:
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                uuids.append(str(pynvml.nvmlDeviceGetUUID(handle)))
+            except pynvml.NVMLError:  # it is lost; the others keep their places
+                uuids.append("")
     finally:
         pynvml.nvmlShutdown()
+    return uuids
 
 
 def cuda_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -202,7 +208,7 @@ def _chosen(executor: Executor, visible: Sequence[str], uuids: Sequence[str]) ->
     for name in executor.devices:
         device = by_name.get(name, full.get(name))
         if device is None:
-            there = ", ".join([*by_name, *(uuid for uuid in full if not uuid.isdecimal())])
+            there = ", ".join([*by_name, *(uuid for uuid in full if uuid[:1].isalpha())])
             raise DeviceError(
                 f"executor.devices names {name!r}, which is not there; use some of {there}"
             )

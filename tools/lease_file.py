@@ -36,12 +36,12 @@ class Process(_Record):
     """A process, named for good by its pid and its start."""
 
     pid: int
-    start: int | None
+    start: int
 
     @classmethod
     def current(cls) -> Process:
         """Return this process."""
-        return cls(pid=os.getpid(), start=start_ticks(os.getpid()))
+        return cls(pid=os.getpid(), start=start_ticks(os.getpid()) or 0)
 
     @property
     def lives(self) -> bool:
@@ -250,6 +250,18 @@ class LeaseFile:
         except ValidationError:  # damaged, or of another version
             self._path.replace(self.folder / f"leases.{time.time_ns()}.damaged")
             return Register()
+
+
+def look() -> Register:
+    """Return the register as it is now; where there is none, none is made.
+
+    Raises:
+        LeaseError: If it cannot be read.
+    """
+    if not runtime_folder().exists():
+        return Register()
+    with LeaseFile().open() as register:
+        return register
 
 
 @contextlib.contextmanager

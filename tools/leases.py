@@ -54,7 +54,10 @@ class Standing(NamedTuple):
 
 
 class Leases:
-    """What one study holds and asks for. Used by one thread."""
+    """What one study holds and asks for.
+
+    Used by one thread. Everything raises LeaseError where the register cannot be locked or written.
+    """
 
     def __init__(
         self,
@@ -109,6 +112,8 @@ class Leases:
         Args:
             avoid: Devices that the trial shall not get.
         """
+        if self._watch is not None:
+            self._watch.stuck.clear()
         with self._open() as register:
             ticket = self._draw(register, avoid)
             if len(self._held) >= self._plan.slots:
@@ -121,6 +126,7 @@ class Leases:
             if len(fit) < self._plan.per_trial:
                 self._refusal = self._explain(reasons)
                 return None
+            self._refusal = None
             register.tickets.remove(ticket)
             fit.sort(key=lambda name: -free[name])
             devices = [name for name in self._names if name in fit[: self._plan.per_trial]]
@@ -162,8 +168,9 @@ class Leases:
             free[name] -= register.taken(name)
         for ticket in older:
             usable = [name for name in ticket.devices if name not in register.out_of_service]
-            for name in sorted(usable, key=lambda name: -free[name])[: ticket.per_trial]:
-                free[name] -= ticket.share
+            if len(usable) >= ticket.per_trial:
+                for name in sorted(usable, key=lambda name: -free[name])[: ticket.per_trial]:
+                    free[name] -= ticket.share
         return free
 
     def _why_not(

@@ -23,11 +23,10 @@ class MemoryWatch:
         self.floors: dict[str, int] = {}
         """Bytes of each device that nobody of ours used when it was last looked at."""
         self.stuck: dict[str, str] = {}
-        """Devices that will not come back by themselves, with the reason."""
+        """Devices that were found not to come back by themselves, with the reason."""
 
     def why_not(self, register: Register, device: str, now: float) -> str | None:
         """Return why a device may not be leased yet, None if it may."""
-        self.stuck.pop(device, None)
         try:
             for settling in [s for s in register.settling if s.device == device]:
                 reason = self._why_unsettled(register, settling, now)

@@ -210,6 +210,27 @@ def without_momentum():
             "unable to parse string as a number, but got 'ten minutes'",
         ),
         ({"budget": {"wall_seconds": 0}}, "budget.wall_seconds: Input should be greater than 0"),
+        *(
+            (
+                {"executor": {"devices_per_trial": each}},
+                "executor: `devices_per_trial` must be a whole number of devices for one trial, or "
+                f"a fraction between 0 and 1 to share one, but got {each}",
+            )
+            for each in (0, -1, 1.5)
+        ),
+        ({"executor": {"devices": []}}, "executor.devices: List should have at least 1 item"),
+        (
+            {"executor": {"devices": [0, "0"]}},
+            "executor: `devices` must name each device once, but '0' stands twice",
+        ),
+        (
+            {"executor": {"device": "cpu", "devices": [0]}},
+            "executor: `devices` is about CUDA devices, but `device` is 'cpu'; leave one of them",
+        ),
+        (
+            {"executor": {"device": "cpu", "devices_per_trial": 0.5}},
+            "executor: `devices_per_trial` is about CUDA devices, but `device` is 'cpu'",
+        ),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, but got -1"),
     ],
 )
@@ -264,6 +285,12 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
 )
 def test_durations(text, seconds):
     assert spec(budget={"wall_seconds": text}).budget.wall_seconds == seconds
+
+
+def test_a_device_may_be_a_number_or_text():
+    assert spec(executor={"devices": [1, "GPU-8f2e"]}).executor.devices == ["1", "GPU-8f2e"]
+    with pytest.raises(SpecError, match=r"executor\.devices\.0: Input should be a valid string"):
+        spec(executor={"devices": [True]})
 
 
 def test_yaml_reads_as_people_expect(tmp_path):
