@@ -1,0 +1,58 @@
+"""The checkpoints of trials as Luthier sees them: whose they are, and when they go.
+
+What is inside them is the trial's own affair; `reporting` writes and reads them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .analysis import best_trials
+from .outcomes import Outcome
+from .records import TrialRecord
+from .reporting import checkpoint_files, checkpoint_header, configuration_digest
+from .spec import StudySpec
+
+
+def prepare(folder: Path) -> None:
+    """Make a trial's folder for checkpoints, without what a kill left half written in it."""
+    folder.mkdir(exist_ok=True)
+    for unfinished in folder.glob("*.ckpt.*.tmp"):
+        unfinished.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Delete all checkpoints of a trial."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_empty(folder: Path) -> bool:
+    """Tell whether a trial left nothing to go on from, in whatever language it is written."""
+    return not folder.is_dir() or next(folder.iterdir(), None) is None
+
+
+def belongs_to_another(folder: Path, configuration: Mapping[str, Any]) -> bool:
+    """Tell whether the newest readable checkpoint was written with another configuration."""
+    headers = map(checkpoint_header, reversed(checkpoint_files(str(folder))))
+    header = next(filter(None, headers), None)
+    return header is not None and header.get("configuration") != configuration_digest(
+        dict(configuration)
+    )
+
+
+def superseded(
+    spec: StudySpec, trials: Sequence[TrialRecord], ended: TrialRecord
+) -> list[TrialRecord]:
+    """Return the trials whose checkpoints nobody needs any more, now that `ended` has ended.
+
+    These are complete ones that are not (or not any more) the best: neither will anybody go on
+    from them, nor are their weights what the study was for.
+    """
+    if ended.state is not Outcome.COMPLETE:
+        return []
+    others = [trial for trial in trials if trial.number != ended.number]
+    best = {trial.number for trial in best_trials(spec, [*others, ended])}
+    return [t for t in [*best_trials(spec, others), ended] if t.number not in best]
