@@ -99,7 +99,8 @@ def rebuild_for_sampling(spec: StudySpec, trials: Sequence[TrialRecord]) -> optu
 
     Optuna's samplers learn nothing from a failed trial, and its Gaussian process nothing from a
     pruned one. So, for a single objective, a pruned trial stands here as complete with its last
-    value, and a failed one as complete with the worst value seen and a broken constraint `failed`.
+    value, and a failed one as complete with the worst value seen and a broken constraint `failed`;
+    so does what failed in an earlier attempt with another configuration than the trial has now.
     Trials that were killed, or failed for no fault of their configuration, are left out.
     """
     with quiet():
@@ -118,7 +119,12 @@ def _lessons(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[FrozenTrial
         ]
     ((name, direction),) = spec.objectives.items()
     taught: list[TrialRecord] = []
-    failed: list[TrialRecord] = []
+    failed = [
+        replace(trial, configuration=attempt.configuration)
+        for trial in trials
+        for attempt in trial.attempts
+        if attempt.outcome in CONFIGURATION_FAULTS and attempt.configuration != trial.configuration
+    ]
     for trial in trials:
         if trial.state in (Outcome.COMPLETE, "running", "waiting"):
             taught.append(trial)
@@ -150,15 +156,19 @@ class PruningView:
         self._spec = spec
         self._study = rebuild(spec, trials)
         self._study.pruner = make_pruner(spec)
+        self._places = list(range(len(self._study.get_trials(deepcopy=False))))
+        """Trial number to its place among Optuna's trials."""
 
     def add(self, trial: TrialRecord) -> None:
-        """Add a new trial."""
+        """Add a new trial, or one that runs again: what it once was stays for comparison."""
+        place = len(self._study.get_trials(deepcopy=False))
         with quiet():
             self._study.add_trial(freeze(trial, self._spec))
+        self._places[trial.number : trial.number + 1] = [place]
 
     def should_prune(self, number: int, step: int, value: float) -> bool:
         """Note a running trial's value at a step, and tell whether to stop it early."""
-        frozen = self._study.get_trials(deepcopy=False)[number]
+        frozen = self._study.get_trials(deepcopy=False)[self._places[number]]
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
         if step not in frozen.intermediate_values:
             trial.report(value, step)
@@ -174,7 +184,8 @@ class PruningView:
         if state is TrialState.COMPLETE:
             values = [trial.metrics[name] for name in self._spec.objectives]
         with quiet():
-            self._study.tell(trial.number, values, state=state, skip_if_finished=True)
+            place = self._places[trial.number]
+            self._study.tell(place, values, state=state, skip_if_finished=True)
 
 
 def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
@@ -243,6 +254,8 @@ class Mirror:
 
     def _is_outdated(self, copy: FrozenTrial, trial: TrialRecord) -> bool:
         """Tell whether a copy holds what its trial does not any more."""
+        if copy.params != trial.configuration:
+            return True
         if not copy.state.is_finished():
             return not copy.intermediate_values.keys() <= _curve(trial, self._spec).keys()
         known = (copy.user_attrs.get("outcome"), copy.user_attrs.get("reason"), copy.values)

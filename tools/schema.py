@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision, which this code reads and writes."""
 
 metadata = MetaData()
@@ -83,6 +83,8 @@ attempts = Table(
     Column("seconds", Float),
     Column("peak_bytes", Integer),
     Column("error_tail", Text, nullable=False, default=""),
+    # NULL stands for the trial's, which is the newest attempt's.
+    Column("configuration", Text),
     UniqueConstraint("trial_id", "number"),
 )
 

@@ -141,7 +141,7 @@ class Writer:
         with self._fenced() as db:
             where = t.trials.c.id == trial.id
             db.execute(sa.update(t.trials).where(where).values(state="running", reason=""))
-            running = replace(trial, state="running", reason="", curves={})
+            running = replace(trial, state="running", reason="")
             return self._add_attempt(db, running, slot, reserved_seconds)
 
     def _add_attempt(
@@ -166,7 +166,9 @@ class Writer:
             reserved=reserved_seconds,
         )
         add_event(db, self.study.id, "started", trial.number, {"attempt": number, "slot": slot})
-        attempt = AttemptRecord(attempt_id, number, slot, started_at=now)
+        attempt = AttemptRecord(
+            attempt_id, number, slot, started_at=now, configuration=trial.configuration
+        )
         return replace(trial, attempts=(*trial.attempts, attempt))
 
     def record_reports(self, attempt_id: int, reports: Iterable[Report]) -> None:
@@ -235,16 +237,42 @@ class Writer:
                 self._end(db, finished_trial, verdict)
         return finished_trial
 
+    def reopen(self, trial: TrialRecord, configuration: Configuration) -> TrialRecord:
+        """Let an ended trial wait for another attempt, with this configuration; return it."""
+        changed = configuration != trial.configuration
+        reopened = replace(
+            trial,
+            state="waiting",
+            reason="",
+            configuration=configuration,
+            finished_at=None,
+            curves={} if changed else trial.curves,
+        )
+        with self._fenced() as db:
+            if changed:  # what ran with the trial's configuration keeps it
+                c = t.attempts.c
+                where = sa.and_(c.trial_id == trial.id, c.configuration.is_(None))
+                own = {"configuration": to_json(trial.configuration)}
+                db.execute(sa.update(t.attempts).where(where).values(own))
+            self._store(db, reopened)
+            data = {"outcome": str(trial.state), "configuration": configuration}
+            add_event(db, self.study.id, "reopened", trial.number, data)
+        return reopened
+
     def _end(self, db: sa.Connection, trial: TrialRecord, verdict: Verdict) -> None:
+        self._store(db, trial)
+        data = {"outcome": str(verdict.outcome), "reason": verdict.reason}
+        add_event(db, self.study.id, "ended", trial.number, data)
+
+    def _store(self, db: sa.Connection, trial: TrialRecord) -> None:
         values = {
             "state": str(trial.state),
             "reason": trial.reason,
+            "configuration": to_json(trial.configuration),
             "metrics": to_json(trial.metrics),
             "finished_at": trial.finished_at,
         }
         db.execute(sa.update(t.trials).where(t.trials.c.id == trial.id).values(values))
-        data = {"outcome": str(verdict.outcome), "reason": verdict.reason}
-        add_event(db, self.study.id, "ended", trial.number, data)
 
     def end_waiting(self, trial: TrialRecord, verdict: Verdict) -> TrialRecord:
         """End a trial that waits for another attempt which will not come, and return it."""

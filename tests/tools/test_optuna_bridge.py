@@ -134,6 +134,21 @@ def test_what_was_no_fault_of_the_configuration_teaches_nothing():
     assert len(rebuild_for_sampling(SPEC, no_fault).trials) == 1
 
 
+def test_what_failed_before_its_configuration_was_changed_still_teaches():
+    failed = AttemptRecord(1, 1, "cpu:0", 0.0, outcome=Outcome.OUT_OF_MEMORY)
+    attempts = [
+        replace(failed, configuration={"x": 0.8, "kind": "b"}),
+        replace(failed, configuration={"x": 0.7, "kind": "b"}, outcome=Outcome.KILLED),
+        replace(failed, configuration={"x": 0.3, "kind": "b"}),
+    ]
+    for state in ("running", Outcome.COMPLETE):
+        retried = replace(trial(1, state, loss=0.4), attempts=tuple(attempts))
+        taught = rebuild_for_sampling(SPEC, [trial(0, loss=0.5), retried]).trials
+        penalised = [t for t in taught if t.constraints.get("failed", -1) > 0]
+        assert [(t.params["x"], t.state) for t in penalised] == [(0.8, TrialState.COMPLETE)]
+        assert len(taught) == 3
+
+
 def test_failures_before_any_success_are_not_made_up_values():
     assert rebuild_for_sampling(SPEC, [trial(0, Outcome.CRASHED)]).trials == []
 
@@ -170,6 +185,17 @@ def test_a_trial_that_ended_counts_for_those_after_it():
         view.finish(trial(number, loss=0.5))  # told twice
     view.add(trial(4, "running"))
     assert view.should_prune(4, 2, 0.9)
+
+
+def test_a_trial_that_runs_again_is_judged_anew():
+    view = PruningView(with_median(), [trial(i, loss=0.5, curve=steps(0.5)) for i in range(4)])
+    view.add(trial(2, "waiting", curve=steps(0.5)))
+    assert not view.should_prune(2, 1, 0.4)
+    assert view.should_prune(2, 2, 0.9) is False  # nobody has come to step 2 yet
+    view.finish(trial(2, loss=0.3))
+    view.add(trial(4, "running"))
+    assert view.should_prune(4, 1, 0.9)
+    assert not view.should_prune(4, 2, 0.4)
 
 
 def test_successive_halving_stops_all_but_the_best():
@@ -262,6 +288,14 @@ HISTORIES = {
     "unseen, a finished trial has run again": [
         [trial(0, Outcome.INFRASTRUCTURE)],
         [trial(0, loss=0.3)],
+    ],
+    "unseen, it has failed alike with another configuration": [
+        [trial(0, Outcome.CRASHED)],
+        [trial(0, Outcome.CRASHED, x=0.5)],
+    ],
+    "it waits with another configuration": [
+        [trial(0, "waiting"), trial(1, "running")],
+        [trial(0, "waiting", x=0.5), trial(1, "running")],
     ],
     "unseen, it has failed otherwise": [
         [trial(0, Outcome.INFRASTRUCTURE)],
