@@ -30,6 +30,11 @@ class Run:
     """Why the trial must end with this attempt, if the loop has decided so."""
 
     @property
+    def promoted(self) -> bool:
+        """Whether it goes on with a trial that was pruned, and so is not to be pruned again."""
+        return any(attempt.outcome is Outcome.PRUNED for attempt in self.trial.attempts)
+
+    @property
     def elapsed(self) -> float:
         """Seconds since it was started."""
         return max(0.0, time.time() - self.trial.attempts[-1].started_at)

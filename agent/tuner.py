@@ -11,8 +11,10 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
+from ..tools import checkpoints
 from ..tools.budget import Meters, expected_trial_seconds, read_meters
 from ..tools.devices import Slot
 from ..tools.executors.protocol import TrialExecutor
@@ -21,7 +23,7 @@ from ..tools.metrics import Report
 from ..tools.objective import build_request
 from ..tools.optuna_bridge import PruningView
 from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
-from ..tools.records import StudyState, TrialRecord, Wish, to_json
+from ..tools.records import StudyState, TrialRecord, Wish, continued, to_json
 from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
@@ -29,6 +31,7 @@ from ..tools.writer import Writer
 from .attempts import Prospects, Run
 from .classical import Proposal
 from .proposals import ProposalQueue
+from .retries import reopen
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,11 @@ class Tuner:
                 run = self._running.get(wish.data.get("trial", -1))
                 if run is not None:
                     self._end_trial(run, f"stopped by {wish.author}")
+            case "retry":
+                for trial in reopen(self._writer, self._trials, wish, self._workspace):
+                    self._trials[trial.number] = trial
+                    self._view.add(trial)
+                self._prepare()
 
     def _resume(self, wish: Wish) -> None:
         if "budget" in wish.data:
@@ -238,7 +246,8 @@ class Tuner:
         if any(not math.isfinite(value) for value in values):
             self._executor.stop(run.handle, StopReason.DIVERGED)
         elif values and len(objectives) == 1:
-            if self._view.should_prune(run.trial.number, report.step, values[0]):
+            prune = self._view.should_prune(run.trial.number, report.step, values[0])
+            if prune and not run.promoted:
                 self._executor.stop(run.handle, StopReason.PRUNE)
 
     def _settle(self, run: Run, evidence: Evidence) -> None:
@@ -254,13 +263,16 @@ class Tuner:
             error_tail=evidence.error_tail,
             again=again,
         )
-        self._trials[trial.number] = trial = replace(trial, curves=run.curves)
+        trial = replace(trial, curves=continued(run.trial.curves or {}, run.curves))
+        self._trials[trial.number] = trial
         del self._running[trial.number]
         if run.slot.name in self._slots:
             self._free.append(run.slot)
         if not again:
             self._view.finish(trial)
             self._on_trial(trial)
+            for needless in checkpoints.superseded(self._spec, self._trials, trial):
+                checkpoints.discard(self._checkpoint_folder(needless))
             self._prospects.learn(verdict.outcome)
             reason = self._prospects.reason_to_halt(run, verdict, evidence)
             if reason is not None and self._ending is None:
@@ -269,6 +281,8 @@ class Tuner:
     def _launch(self) -> None:
         while self._free and not self._paused and self._ending is None:
             waiting = next((trial for trial in self._trials if trial.state == "waiting"), None)
+            if waiting is not None and not self._may_go_on(waiting):
+                continue
             expected = expected_trial_seconds(self._trials)
             refusal = self._meters().refusal(expected, new_trial=waiting is None)
             if refusal is None and waiting is None:
@@ -299,12 +313,24 @@ class Tuner:
                 self._view.add(trial)
             self._start(trial, slot, expected or 0.0)
 
+    def _may_go_on(self, trial: TrialRecord) -> bool:
+        """Tell whether a waiting trial's checkpoint is its own; if not, the trial is ended."""
+        folder = self._checkpoint_folder(trial)
+        if not checkpoints.belongs_to_another(folder, trial.configuration):
+            return True
+        self._give_up(
+            trial,
+            f"the checkpoint in {str(folder)!r} belongs to another configuration; start over with "
+            f"`luthier retry {self._name} --trial {trial.number} --fresh`",
+        )
+        return False
+
     def _exhaustion(self) -> str | None:
         """Return why no new configuration is left, None if there are more."""
         if self._space_size is None or len(self._trials) < self._space_size:
             return None
         space = self._spec.search_space
-        tried = {tuple(space.encode(trial.configuration)) for trial in self._trials}
+        tried = {tuple(space.encode(c)) for trial in self._trials for c in trial.configurations}
         if len(tried) < self._space_size:
             return None
         return f"all {self._space_size} configurations of the space are tried"
@@ -332,6 +358,7 @@ class Tuner:
         if number == 1 and folder.parent.exists():  # of a study in a ledger that was deleted
             shutil.rmtree(folder.parent)
         folder.mkdir(parents=True)
+        checkpoints.prepare(self._checkpoint_folder(trial))
         (folder / "config.json").write_text(to_json(trial.configuration), encoding="utf-8")
         request = build_request(
             self._spec,
@@ -361,10 +388,23 @@ class Tuner:
         """End the study; what still waits for another attempt will not get one."""
         for trial in self._trials:
             if trial.state == "waiting":
-                ended = self._writer.end_waiting(trial, Verdict(Outcome.KILLED, reason))
-                self._trials[trial.number] = ended
-                self._on_trial(ended)
+                self._give_up(trial, reason)
         self._ending = Ending("finished", reason)
+
+    def _give_up(self, trial: TrialRecord, reason: str) -> None:
+        """End a waiting trial that gets no further attempt; one that had ended ends as it did."""
+        verdict = Verdict(Outcome.KILLED, reason)
+        last = trial.attempts[-1] if trial.attempts else None
+        if last is not None and last.outcome not in (None, Outcome.KILLED, Outcome.INFRASTRUCTURE):
+            verdict = Verdict(last.outcome, last.reason)
+            trial = replace(trial, configuration=last.configuration)
+        ended = self._writer.end_waiting(trial, verdict)
+        self._trials[trial.number] = ended
+        self._view.finish(ended)
+        self._on_trial(ended)
+
+    def _checkpoint_folder(self, trial: TrialRecord) -> Path:
+        return self._workspace.checkpoint_folder(self._name, trial.number)
 
     def _meters(self) -> Meters:
         spent, _ = self._ledger.spending(self._writer.study, "device_seconds")
