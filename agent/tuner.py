@@ -394,10 +394,10 @@ class Tuner:
     def _give_up(self, trial: TrialRecord, reason: str) -> None:
         """End a waiting trial that gets no further attempt; one that had ended ends as it did."""
         verdict = Verdict(Outcome.KILLED, reason)
-        last = trial.attempts[-1] if trial.attempts else None
-        if last is not None and last.outcome not in (None, Outcome.KILLED, Outcome.INFRASTRUCTURE):
-            verdict = Verdict(last.outcome, last.reason)
+        for last in trial.attempts[-1:]:  # one that was taken over may have none
             trial = replace(trial, configuration=last.configuration)
+            if last.outcome not in (None, Outcome.KILLED, Outcome.INFRASTRUCTURE):
+                verdict = Verdict(last.outcome, last.reason)
         ended = self._writer.end_waiting(trial, verdict)
         self._trials[trial.number] = ended
         self._view.finish(ended)

@@ -16,11 +16,13 @@ from .records import TrialRecord
 from .reporting import checkpoint_files, checkpoint_header, configuration_digest
 from .spec import StudySpec
 
+_HALF_WRITTEN = "*.ckpt.*.tmp"
+
 
 def prepare(folder: Path) -> None:
     """Make a trial's folder for checkpoints, without what a kill left half written in it."""
     folder.mkdir(exist_ok=True)
-    for unfinished in folder.glob("*.ckpt.*.tmp"):
+    for unfinished in folder.glob(_HALF_WRITTEN):
         unfinished.unlink()
 
 
@@ -31,7 +33,7 @@ def discard(folder: Path) -> None:
 
 def is_empty(folder: Path) -> bool:
     """Tell whether a trial left nothing to go on from, in whatever language it is written."""
-    return not folder.is_dir() or next(folder.iterdir(), None) is None
+    return not folder.is_dir() or all(path.match(_HALF_WRITTEN) for path in folder.iterdir())
 
 
 def belongs_to_another(folder: Path, configuration: Mapping[str, Any]) -> bool:

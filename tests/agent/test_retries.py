@@ -92,7 +92,7 @@ def test_a_trial_that_ran_out_of_memory_completes_with_a_smaller_batch(lab: Lab)
 def test_a_pruned_trial_is_promoted_from_its_checkpoint_and_not_pruned_again(lab: Lab) -> None:
     lab.gate()
     study = lab.create(
-        saving(lab, "x + 9 * (trial == 3)", "if (trial, attempt, step) == (3, 1, 2): gate()"),
+        saving(lab, "x + 9 * (trial == 3)", "if trial == 3 and step == attempt + 1: gate()"),
         budget={"trials": 4},
         pruner={"kind": "median", "start_up_trials": 1, "warmup_steps": 2},
         executor={"device": "cpu", "slots": 1, "grace_seconds": 0.1},
@@ -101,7 +101,12 @@ def test_a_pruned_trial_is_promoted_from_its_checkpoint_and_not_pruned_again(lab
     assert [str(t.state) for t in study.trials()] == ["complete"] * 3 + ["pruned"]
 
     retry(lab, study, 3)
-    assert lab.run(study) == ("finished", "all 4 trials are used")
+    running = lab.start(study)
+    lab.wait_for_report(study, trial=3, step=3)
+    lab.ledger.wish(study.record, "resume")
+    lab.wait_for(study, "wish", 2)  # by now the pruner has been asked
+    lab.open_gate()
+    assert running.ending() == ("finished", "all 4 trials are used")
     trial = study.trials()[3]
     assert outcomes(trial) == ["pruned", "complete"]
     assert (steps(lab, 3, 1), steps(lab, 3, 2)) == ([1, 2], [3, 4])

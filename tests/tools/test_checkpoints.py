@@ -62,6 +62,8 @@ def test_a_folder_is_empty_until_something_is_written_there(folder):
     assert checkpoints.is_empty(folder)
     checkpoints.prepare(folder)
     assert checkpoints.is_empty(folder)
+    (folder / "00000001.ckpt.77.tmp").touch()
+    assert checkpoints.is_empty(folder)
     (folder / "model.bin").touch()
     assert not checkpoints.is_empty(folder)
     checkpoints.discard(folder)
