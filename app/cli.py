@@ -189,11 +189,11 @@ def retry(
     name: Name,
     outcome: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Trials that ended so, as out_of_memory; may be given again."),
+        typer.Option(metavar="OUTCOME", help="Those that ended so; may be given several times."),
     ] = None,
     trial: Annotated[
         Optional[list[int]],  # noqa: UP045
-        typer.Option(help="The trial of this number; may be given again."),
+        typer.Option(metavar="NUMBER", help="This one; may be given several times."),
     ] = None,
     settings: Annotated[
         Optional[list[str]],  # noqa: UP045

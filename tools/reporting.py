@@ -30,13 +30,15 @@ import pickle
 import re
 import sys
 import time
-from typing import Any, Dict, List, Optional, Union  # noqa: UP035  (the file runs on Python 3.8)
+from typing import Any, Dict, List, Optional, Set, Union  # noqa: UP035  (runs on Python 3.8)
 
 Number = Union[int, float]  # noqa: UP007
 _CHECKPOINT_MAGIC = b"luthier2"
 _CHECKPOINT_NAME = re.compile(r"\d{8,}\.ckpt")
 _DIGEST_BYTES = 32
 _LONGEST_HEADER = 4096
+_damaged: Set[str] = set()  # noqa: UP006
+"""What `load_checkpoint` has passed over; the next save counts none of it, and deletes it."""
 
 
 class TrialPruned(Exception):
@@ -169,6 +171,7 @@ def load_checkpoint(which: str = "latest") -> Any:
         content = _read_checkpoint(path)
         if content is None:
             print(f"luthier: passed over checkpoint {path!r}, it is damaged", file=sys.stderr)
+            _damaged.add(path)
             continue
         end = content.index(b"\n") + 1
         if json.loads(content[:end])["configuration"] != configuration_digest(config()):
@@ -241,11 +244,12 @@ def _worst_first(paths: List[str]) -> List[str]:  # noqa: UP006
 
 def _delete_old_checkpoints(folder: str) -> None:
     """Delete what need not be kept; the newest, which has just been written, always is."""
-    paths = checkpoint_files(folder)
+    found = checkpoint_files(folder)
+    paths = [path for path in found if path not in _damaged]
     last = max(1, int(os.environ.get("LUTHIER_KEEP_LAST", "1")))
     best = int(os.environ.get("LUTHIER_KEEP_BEST", "0"))
     kept = paths[-last:] + (_worst_first(paths)[-best:] if best > 0 else [])
-    for path in set(paths).difference(kept):
+    for path in set(found).difference(kept):
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)  # noqa: PTH107
 

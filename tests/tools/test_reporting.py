@@ -289,6 +289,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(trial, monkeypat
     assert (
         capfd.readouterr().err == f"luthier: passed over checkpoint {str(path)!r}, it is damaged\n"
     )
+    luthier.save_checkpoint(3)
+    assert kept(trial) == [1, 3]  # a damaged one is none of the two to keep
 
 
 def test_when_all_checkpoints_are_damaged_nothing_is_made_of_them(trial, monkeypatch):
