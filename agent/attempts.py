@@ -31,6 +31,11 @@ class Run:
     ended_for: str | None = None
     """Why the trial must end with this attempt, if the loop has decided so."""
 
+    @property
+    def promoted(self) -> bool:
+        """Whether it goes on with a trial that was pruned, and so is not to be pruned again."""
+        return any(attempt.outcome is Outcome.PRUNED for attempt in self.trial.attempts)
+
     def elapsed(self, now: float) -> float:
         """Return the seconds from its start to `now`, both since 1970."""
         return max(0.0, now - self.trial.attempts[-1].started_at)

@@ -202,13 +202,17 @@ def propose(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
 
 def propose_at_random(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
     """Choose a configuration at once, without any model."""
-    configuration = _random(spec, [trial.configuration for trial in trials])
+    configuration = _random(spec, _tried(trials))
     return Proposal(configuration, Decision(source="random", reason=_reason("random", 0)))
+
+
+def _tried(trials: Sequence[TrialRecord]) -> list[Configuration]:
+    return [configuration for trial in trials for configuration in trial.configurations]
 
 
 def _choose(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configuration, str, str]:
     space = spec.search_space
-    tried = [trial.configuration for trial in trials]
+    tried = _tried(trials)
     default = space.default()
     if default is not None and default not in tried:
         return default, "default", "the defaults, to compare with"

@@ -16,18 +16,18 @@ class PrintProgress:
     def __init__(self, spec: StudySpec, trials: Sequence[TrialRecord] = ()) -> None:
         """Begin with the trials that there are already."""
         self._spec = spec
-        self._ended = list(trials)
+        self._ended = {trial.number: trial for trial in trials}
 
     def __call__(self, trial: TrialRecord) -> None:
         """Print a trial that has ended, with the best one so far."""
-        self._ended.append(trial)
+        self._ended[trial.number] = trial
         line = f"trial {trial.number} {trial.state}"
         values = [
             f"{n}={trial.metrics[n]:.6g}" for n in self._spec.objectives if n in trial.metrics
         ]
         if values:
             line += f": {', '.join(values)}"
-        best = best_trials(self._spec, self._ended)
+        best = best_trials(self._spec, self._ended.values())
         if best and len(self._spec.objectives) == 1:
             (metric,) = self._spec.objectives
             line += f" (best {best[0].metrics[metric]:.6g}, trial {best[0].number})"

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
+from ..tools import checkpoints
 from ..tools.budget import Meters, read_meters
 from ..tools.executors.protocol import TrialExecutor
 from ..tools.leases import Lease, Leases
@@ -21,7 +23,7 @@ from ..tools.metrics import Report
 from ..tools.objective import build_request
 from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
 from ..tools.pruning import Pruning, make_pruning
-from ..tools.records import AttemptRecord, StudyState, TrialRecord, Wish, to_json
+from ..tools.records import StudyState, TrialRecord, Wish, continued, to_json
 from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
@@ -31,6 +33,7 @@ from .classical import Proposal
 from .history import History
 from .placement import Placement
 from .proposals import ProposalQueue
+from .retries import reopen
 
 _TICK = 0.001
 """Seconds that limits are exact to."""
@@ -105,6 +108,8 @@ class Tuner:
         self._patience_ends: float | None = None
         self._looked_at = -math.inf
         """When wishes were looked for, in real seconds."""
+        self._kept: set[int] = set()
+        """Complete trials whose checkpoints are kept."""
         self._interrupts = 0
         self._space_size = self._spec.search_space.size()
         self._prospects = Prospects(
@@ -153,20 +158,29 @@ class Tuner:
         spent, _ = self._ledger.spending(self._writer.study, "device_seconds")
         self._history = History(trials, spent)
         self._placement = Placement(self._leases, self._writer, self._history)
+        kept = (t for t in trials if not checkpoints.is_empty(self._checkpoints(t)))
+        self._kept = {trial.number for trial in kept if trial.state is Outcome.COMPLETE}
+        latest = self._ledger.latest_reports(self._writer.study)
         for trial in trials:
             if trial.state == "running":
-                self._adopt(trial, trial.attempts[-1])
+                self._adopt(trial, latest.get(trial.number, {}))
         self._prepare()
 
-    def _adopt(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
+    def _adopt(self, trial: TrialRecord, latest: Mapping[str, tuple[int, float]]) -> None:
+        attempt = trial.attempts[-1]
         folder = self._workspace.attempt_folder(self._name, trial.number, attempt.number)
         folder.mkdir(parents=True, exist_ok=True)
         lease = self._leases.adopt(attempt.slot, folder)
         handle = self._executor.adopt(folder)
         now = self._clock.monotonic()
         run = Run(trial, lease, handle, 0.0, now, adopted=True, ended_for=attempt.ended_for)
-        # What the ledger holds has been judged already.
-        run.curves = {name: dict(curve) for name, curve in (trial.curves or {}).items()}
+        # What the ledger holds of this attempt has been judged already.
+        run.curves = {
+            name: {
+                step: value for step, value in (trial.curves or {})[name].items() if step <= last
+            }
+            for name, (last, _) in latest.items()
+        }
         self._running[trial.number] = run
         self._writer.note("adopted", trial.number, attempt=attempt.number)
         if attempt.stop_reason is not None:
@@ -209,6 +223,15 @@ class Tuner:
                 run = self._running.get(wish.data.get("trial", -1))
                 if run is not None:
                     self._end_trial(run, f"stopped by {wish.author}")
+            case "retry":
+                trials = self._history.trials
+                self._run_again(reopen(self._writer, trials, wish, self._workspace))
+
+    def _run_again(self, trials: Sequence[TrialRecord]) -> None:
+        for trial in trials:
+            self._history.put(trial)
+            self._pruning.add(trial)
+        self._prepare()
 
     def _resume(self, wish: Wish) -> None:
         if "budget" in wish.data:
@@ -293,7 +316,8 @@ class Tuner:
         if any(not math.isfinite(value) for value in values):
             return StopReason.DIVERGED
         if values and len(objectives) == 1:
-            if self._pruning.should_prune(run.trial.number, report.step, values[0]):
+            prune = self._pruning.should_prune(run.trial.number, report.step, values[0])
+            if prune and not run.promoted:
                 return StopReason.PRUNE
         return None
 
@@ -311,13 +335,14 @@ class Tuner:
             error_tail=evidence.error_tail,
             again=again,
         )
-        trial = replace(trial, curves=run.curves)
+        trial = replace(trial, curves=continued(run.trial.curves or {}, run.curves))
         del self._running[trial.number]
         self._leases.release(run.lease)
         self._history.settle(trial)
         if not again:
             self._pruning.finish(trial)
             self._on_trial(trial)
+            self._discard_checkpoints(trial)
             self._prospects.learn(verdict.outcome)
             reason = self._prospects.reason_to_halt(run, verdict, evidence)
             if reason is not None and self._ending is None:
@@ -326,10 +351,22 @@ class Tuner:
 
     def _exonerate(self) -> None:
         """Give trials another attempt that failed for a device which is now out of service."""
-        for blamed in self._placement.judge():
-            trial = self._history.trials[blamed.trial]
-            if trial.is_finished and trial.attempts[-1] == blamed.attempt:
-                self._history.put(self._writer.reopen(trial, trial.configuration))
+        blamed = [(self._history.trials[e.trial], e.attempt.id) for e in self._placement.judge()]
+        failed = [t for t, last in blamed if t.is_finished and t.attempts[-1].id == last]
+        if failed:
+            self._run_again([self._writer.reopen(t, t.configuration) for t in failed])
+
+    def _discard_checkpoints(self, trial: TrialRecord) -> None:
+        """Delete the checkpoints of complete trials that are not, or not any more, the best."""
+        if trial.state is Outcome.COMPLETE and not checkpoints.is_empty(self._checkpoints(trial)):
+            self._kept.add(trial.number)
+        needless = checkpoints.superseded(self._spec, self._history.trials, self._kept)
+        for number in needless:
+            checkpoints.discard(self._checkpoints(self._history.trials[number]))
+        self._kept -= needless
+
+    def _checkpoints(self, trial: TrialRecord) -> Path:
+        return self._workspace.checkpoint_folder(self._name, trial.number)
 
     def _launch(self) -> None:
         while not self._paused and self._ending is None:
@@ -351,12 +388,26 @@ class Tuner:
                 self._finish(refusal)
             return False
         for trial in waiting:
+            if not self._may_go_on(trial):
+                continue
             lease = self._lease(trial)
             if lease is not None:
                 trial = self._writer.add_attempt(trial, lease.name, expected or 0.0)
                 self._history.put(trial)
                 self._start(trial, lease, expected or 0.0)
                 return True
+        return False
+
+    def _may_go_on(self, trial: TrialRecord) -> bool:
+        """Tell whether a waiting trial's checkpoint is its own; if not, the trial is ended."""
+        folder = self._checkpoints(trial)
+        if not checkpoints.belongs_to_another(folder, trial.configuration):
+            return True
+        self._give_up(
+            trial,
+            f"the checkpoint in {str(folder)!r} belongs to another configuration; start over with "
+            f"`luthier retry {self._name} --trial {trial.number} --fresh`",
+        )
         return False
 
     def _start_new(self, expected: float | None) -> bool:
@@ -419,7 +470,7 @@ class Tuner:
         if self._space_size is None or len(trials) < self._space_size:
             return None
         space = self._spec.search_space
-        tried = {tuple(space.encode(trial.configuration)) for trial in trials}
+        tried = {tuple(space.encode(c)) for trial in trials for c in trial.configurations}
         if len(tried) < self._space_size:
             return None
         return f"all {self._space_size} configurations of the space are tried"
@@ -449,6 +500,7 @@ class Tuner:
         if number == 1 and folder.parent.exists():  # of a study in a ledger that was deleted
             shutil.rmtree(folder.parent)
         folder.mkdir(parents=True)
+        checkpoints.prepare(self._checkpoints(trial))
         (folder / "config.json").write_text(to_json(trial.configuration), encoding="utf-8")
         request = build_request(
             self._spec,
@@ -479,10 +531,20 @@ class Tuner:
     def _finish(self, reason: str) -> None:
         """End the study; what still waits for another attempt will not get one."""
         for trial in self._history.waiting():
-            ended = self._writer.end_waiting(trial, Verdict(Outcome.KILLED, reason))
-            self._history.put(ended)
-            self._on_trial(ended)
+            self._give_up(trial, reason)
         self._ending = Ending("finished", reason)
+
+    def _give_up(self, trial: TrialRecord, reason: str) -> None:
+        """End a waiting trial that gets no further attempt; one that had ended ends as it did."""
+        verdict = Verdict(Outcome.KILLED, reason)
+        for last in trial.attempts[-1:]:  # one that was taken over may have none
+            trial = replace(trial, configuration=last.configuration)
+            if last.outcome not in (None, Outcome.KILLED, Outcome.INFRASTRUCTURE):
+                verdict = Verdict(last.outcome, last.reason)
+        ended = self._writer.end_waiting(trial, verdict)
+        self._history.put(ended)
+        self._pruning.finish(ended)
+        self._on_trial(ended)
 
     def _meters(self) -> Meters:
         now, runs = self._clock.time(), self._running.values()

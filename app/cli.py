@@ -6,6 +6,7 @@ Modules that cost time to import are imported by the commands that need them.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -181,6 +182,56 @@ def resume(
         return
     if caps:
         study.ledger.wish(study.record, "resume", **wish)
+    _run(study, detach=detach)
+
+
+@app.command()
+def retry(
+    name: Name,
+    outcome: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="OUTCOME", help="Those that ended so; may be given several times."),
+    ] = None,
+    trial: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(metavar="NUMBER", help="This one; may be given several times."),
+    ] = None,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of them."),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete their checkpoints first.")] = False,
+    detach: Detach = False,
+) -> None:
+    """Run ended trials again: by outcome, by number, or those that have both.
+
+    They keep their numbers, cost no trial of the budget, and go on from their checkpoints. A pruned
+    trial is thereby promoted to a higher fidelity: it is not pruned again.
+    """
+    from ..agent.worker import check_study
+    from ..tools.budget import expected_trial_seconds
+    from ..tools.retry import Retry, RetryError, parse_settings, plan, select
+    from .live import look
+
+    study = study_named(name)
+    trials, spec = study.trials(curves=False), study.spec
+    asked = Retry(
+        trials=select(trials, outcome or [], trial or []),
+        set=parse_settings(spec.search_space, settings or []),
+        fresh=fresh,
+    )
+    plan(spec, trials, asked, partial(study.workspace.checkpoint_folder, name))  # may refuse
+    refusal = look(study).meters.refusal(expected_trial_seconds(trials), new_trial=False)
+    if refusal is not None:
+        raise RetryError(
+            f"{refusal}; raise the cap with `luthier resume {name} --wall or --device`"
+        )
+    if study.owner is not None:
+        numbers = ", ".join(map(str, asked.trials))
+        _wish(study, "retry", f"run again: trial {numbers}", **vars(asked))
+        return
+    check_study(spec, study.record.working_directory)
+    study.ledger.wish(study.record, "retry", **vars(asked))
     _run(study, detach=detach)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from .tables import (
+    configuration_text,
     decision_text,
     number_text,
     plain,
@@ -202,6 +203,8 @@ def _print_attempts(console: Console, study: Study, trial: TrialRecord) -> None:
         line += state_text(attempt.outcome or "running")
         seconds = f", {seconds_text(attempt.seconds)}" if attempt.seconds is not None else ""
         console.print(line + Text(f" {plain(attempt.reason)}{seconds}"))
+        if attempt.configuration != trial.configuration:
+            console.print(Text("  with ") + configuration_text(attempt.configuration))
         console.print(f"  files: {folder}", markup=False, highlight=False)
         if attempt.error_tail.strip():
             tail = attempt.error_tail.strip().splitlines()[-15:]

@@ -13,7 +13,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,17 @@ from .executors.processes import start_ticks
 from .outcomes import Outcome, StopReason
 from .records import (
     AttemptRecord,
+    Curves,
     Decision,
     EventRecord,
     Owner,
     StudyRecord,
     TrialRecord,
+    continued,
     to_json,
     trial_state,
 )
-from .space import did_you_mean
+from .space import Configuration, did_you_mean
 from .spec import StudySpec, parse_spec
 from .writer import LEASE_SECONDS, Writer
 
@@ -193,7 +196,7 @@ class Ledger:
     def trials(self, study: StudyRecord, *, curves: bool = False) -> list[TrialRecord]:
         """Return a study's trials by number; with `curves`, their reports too."""
         of_study = t.trials.c.study_id == study.id
-        by_trial: dict[int, list[AttemptRecord]] = {}
+        by_trial: dict[int, list[Any]] = {}
         by_attempt: dict[int, dict[str, dict[int, float]]] = {}
         with self._database.read() as db:
             attempts = (
@@ -203,7 +206,7 @@ class Ledger:
                 .order_by(t.attempts.c.trial_id, t.attempts.c.number)
             )
             for row in db.execute(attempts):
-                by_trial.setdefault(row.trial_id, []).append(_attempt(row))
+                by_trial.setdefault(row.trial_id, []).append(row)
             if curves:
                 points = (
                     sa.select(t.metrics)
@@ -216,27 +219,10 @@ class Ledger:
                     curve = by_attempt.setdefault(row.attempt_id, {}).setdefault(row.name, {})
                     curve[row.step] = math.nan if row.value is None else row.value
             rows = db.execute(sa.select(t.trials).where(of_study).order_by(t.trials.c.number))
-            return [
-                TrialRecord(
-                    id=row.id,
-                    number=row.number,
-                    state=trial_state(row.state),
-                    reason=row.reason,
-                    configuration=json.loads(row.configuration),
-                    metrics=json.loads(row.metrics),
-                    source=row.source,
-                    created_at=row.created_at,
-                    finished_at=row.finished_at,
-                    attempts=tuple(by_trial.get(row.id, ())),
-                    curves=(
-                        by_attempt.get(by_trial[row.id][-1].id, {})
-                        if curves and row.id in by_trial
-                        else ({} if curves else None)
-                    ),
-                    imported=row.imported_from is not None,
-                )
-                for row in rows
-            ]
+            found = [_trial(row, by_trial.get(row.id, ())) for row in rows]
+        if not curves:
+            return found
+        return [replace(trial, curves=_curves(trial, by_attempt)) for trial in found]
 
     def latest_reports(self, study: StudyRecord) -> dict[int, dict[str, tuple[int, float]]]:
         """Return where running trials stand: number to metric to its latest step and value."""
@@ -365,7 +351,11 @@ class Ledger:
                 db.execute(sa.update(t.leases).where(where).values(values))
             # To pause or stop was asked of a worker that is gone.
             c = t.wishes.c
-            stale = sa.and_(c.study_id == study.id, c.handled_at.is_(None), c.kind != "resume")
+            stale = sa.and_(
+                c.study_id == study.id,
+                c.handled_at.is_(None),
+                c.kind.not_in(("resume", "retry")),
+            )
             db.execute(sa.update(t.wishes).where(stale).values(handled_at=time.time()))
         # What the caller knows of the study may have been read before another worker's run.
         return Writer(self._database, self.study(study.name), int(values["token"]), clock)
@@ -394,7 +384,33 @@ def _living_owner(db: sa.Connection, study_id: int) -> Owner | None:
     return Owner(row.owner, row.host, row.pid, row.pid_start, row.token, row.expires_at)
 
 
-def _attempt(row: Any) -> AttemptRecord:
+def _trial(row: Any, attempts: Iterable[Any]) -> TrialRecord:
+    configuration = json.loads(row.configuration)
+    return TrialRecord(
+        id=row.id,
+        number=row.number,
+        state=trial_state(row.state),
+        reason=row.reason,
+        configuration=configuration,
+        metrics=json.loads(row.metrics),
+        source=row.source,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        attempts=tuple(_attempt(attempt, configuration) for attempt in attempts),
+        imported=row.imported_from is not None,
+    )
+
+
+def _curves(trial: TrialRecord, by_attempt: Mapping[int, Curves]) -> Curves:
+    """Return the curves of the attempts since the configuration was last changed, joined."""
+    curves: Curves = {}
+    for attempt in trial.attempts:
+        same = attempt.configuration == trial.configuration
+        curves = continued(curves, by_attempt.get(attempt.id, {})) if same else {}
+    return curves
+
+
+def _attempt(row: Any, configuration: Configuration) -> AttemptRecord:
     return AttemptRecord(
         id=row.id,
         number=row.number,
@@ -408,6 +424,7 @@ def _attempt(row: Any) -> AttemptRecord:
         error_tail=row.error_tail,
         stop_reason=StopReason(row.stop_reason) if row.stop_reason is not None else None,
         ended_for=row.ended_for,
+        configuration=configuration if row.configuration is None else json.loads(row.configuration),
     )
 
 

@@ -156,11 +156,16 @@ def build_request(
     lease's, the protocol's (`tools.reporting`) and the spec's.
     """
     inherited = without_secrets(os.environ)
+    inherited.pop("RANK", None)  # whoever started Luthier with one did not mean the trials
+    checkpoints = spec.executor.checkpoints
     protocol = {
         "LUTHIER_CONFIG": str(attempt_folder / "config.json"),
         "LUTHIER_METRICS": str(attempt_folder / "metrics.jsonl"),
         "LUTHIER_STOP": str(attempt_folder / "stop"),
         "LUTHIER_CHECKPOINT": str(attempt_folder.parent / "checkpoint"),
+        "LUTHIER_KEEP_LAST": str(checkpoints.keep_last),
+        "LUTHIER_KEEP_BEST": str(checkpoints.keep_best),
+        "LUTHIER_DIRECTION": next(iter(spec.objectives.values())),
         "LUTHIER_SEED": str(spec.seed),
         "LUTHIER_WAKE": str(study_folder / "wake"),
         "LUTHIER_STUDY": spec.name,

@@ -21,7 +21,7 @@ class Pruning(Protocol):
     """A rule that stops trials early."""
 
     def add(self, trial: TrialRecord) -> None:
-        """Note that a new trial runs; trials are numbered without gaps."""
+        """Note that a trial runs: a new one, or an ended one again."""
 
     def should_prune(self, number: int, step: int, value: float) -> bool:
         """Note a running trial's value at a step, and tell whether to stop it early."""
@@ -91,7 +91,8 @@ class MedianPruning:
         return self._running[number]
 
     def add(self, trial: TrialRecord) -> None:
-        """Note that a new trial runs."""
+        """Note that a trial runs; what an ended one once was stays for comparison."""
+        self._running.pop(trial.number, None)
 
     def should_prune(self, number: int, step: int, value: float) -> bool:
         """Note a running trial's value at a step, and tell whether to stop it early."""
@@ -125,15 +126,19 @@ class SuccessiveHalving:
         self._study.pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=max(1, spec.pruner.warmup_steps), reduction_factor=3, bootstrap_count=0
         )
+        self._places = list(range(len(self._study.get_trials(deepcopy=False))))
+        """Trial number to its place among Optuna's trials."""
 
     def add(self, trial: TrialRecord) -> None:
-        """Add a new trial."""
+        """Note that a trial runs; what an ended one once was stays for comparison."""
+        place = len(self._study.get_trials(deepcopy=False))
         with quiet():
             self._study.add_trial(freeze(trial, self._spec))
+        self._places[trial.number : trial.number + 1] = [place]
 
     def should_prune(self, number: int, step: int, value: float) -> bool:
         """Note a running trial's value at a step, and tell whether to stop it early."""
-        frozen = self._study.get_trials(deepcopy=False)[number]
+        frozen = self._study.get_trials(deepcopy=False)[self._places[number]]
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
         if step not in frozen.intermediate_values:
             trial.report(value, step)
@@ -149,4 +154,5 @@ class SuccessiveHalving:
         if state is TrialState.COMPLETE:
             values = [trial.metrics[name] for name in self._spec.objectives]
         with quiet():
-            self._study.tell(trial.number, values, state=state, skip_if_finished=True)
+            place = self._places[trial.number]
+            self._study.tell(place, values, state=state, skip_if_finished=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,10 @@ StudyState = Literal["created", "running", "paused", "stopped", "finished", "hal
 
 TrialState = Literal["waiting", "running"] | Outcome
 """`waiting`: between two attempts."""
+
+
+Curves = Mapping[str, Mapping[int, float]]
+"""Metric to step to value."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class AttemptRecord:
     """Why its worker asked it to stop, if it did."""
     ended_for: str | None = None
     """Why its trial must end with it, if it must."""
+    configuration: Configuration = field(default_factory=dict)
+    """What it ran with; `luthier retry --set` changes it from one attempt to the next."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +103,16 @@ class TrialRecord:
     state: TrialState
     reason: str
     configuration: Configuration
+    """That of its newest attempt, or of the one that it waits for."""
     metrics: dict[str, float]
     """Final value of each metric."""
     source: str
     created_at: float
     finished_at: float | None
     attempts: tuple[AttemptRecord, ...] = ()
-    curves: Mapping[str, Mapping[int, float]] | None = None
-    """Metric to step to value, of the latest attempt; None if not asked for."""
+    curves: Curves | None = None
+    """Over the attempts that went on from each other up to the latest, see `continued`; None if not
+    asked for."""
     imported: bool = False
     """Whether it was taken over from another study."""
 
@@ -116,6 +125,12 @@ class TrialRecord:
     def seconds(self) -> float:
         """Time on a device, over all attempts."""
         return sum(attempt.seconds or 0.0 for attempt in self.attempts)
+
+    @property
+    def configurations(self) -> list[Configuration]:
+        """Its configuration, and others that earlier attempts ran with."""
+        others = [a.configuration for a in self.attempts if a.configuration != self.configuration]
+        return [self.configuration, *others]
 
 
 @dataclass(frozen=True)
@@ -134,10 +149,26 @@ class Wish:
     """What a front end asks of a study's worker."""
 
     id: int
-    kind: Literal["pause", "resume", "stop", "stop_trial"]
+    kind: Literal["pause", "resume", "stop", "stop_trial", "retry"]
     data: dict[str, Any]
-    """`resume`: changed caps under `budget`; `stop_trial`: its number under `trial`."""
+    """`resume`: changed caps under `budget`; `stop_trial`: its number under `trial`; `retry`: the
+    fields of a `retry.Retry`."""
     author: str
+
+
+def continued(earlier: Curves, later: Curves) -> dict[str, dict[int, float]]:
+    """Join the curves of two attempts where the later one went on: at the first step it reported.
+
+    An attempt that begins anew reports the first step again, so nothing of the earlier one stays.
+    """
+    first = min((step for curve in later.values() for step in curve), default=math.inf)
+    joined = {
+        name: {step: value for step, value in curve.items() if step < first}
+        for name, curve in earlier.items()
+    }
+    for name, curve in later.items():
+        joined[name] = {**joined.get(name, {}), **curve}
+    return {name: curve for name, curve in joined.items() if curve}
 
 
 def to_json(data: object) -> str:

@@ -86,6 +86,8 @@ attempts = Table(
     # Why its worker has asked it to stop, and why its trial must end with it: NULL until then.
     Column("stop_reason", String(20)),
     Column("ended_for", Text),
+    # NULL stands for the trial's, which is the newest attempt's.
+    Column("configuration", Text),
     UniqueConstraint("trial_id", "number"),
 )
 

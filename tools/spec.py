@@ -189,6 +189,19 @@ class Lab(_Section):
         return self
 
 
+class Checkpoints(_Section):
+    """Which checkpoints of a trial are kept while it runs; the newest always is.
+
+    Of a trial that is complete they are deleted, unless it is the study's best (or on its Pareto
+    front). A trial that ended otherwise keeps them, for it can be continued: `luthier retry`.
+    """
+
+    keep_last: int = Field(default=1, ge=1)
+    """How many of the newest: more than one guards against a damaged file."""
+    keep_best: int = Field(default=0, ge=0)
+    """How many of those with the best value of the (first) optimised metric."""
+
+
 class Executor(_Section):
     """Where and how trials run."""
 
@@ -218,6 +231,7 @@ class Executor(_Section):
     """Seconds between the request to stop and the kill of the whole process group."""
     log_bytes: int = Field(default=10_000_000, gt=0)
     """Bytes of standard output, and of standard error, that are kept of one attempt."""
+    checkpoints: Checkpoints = Field(default_factory=Checkpoints)
 
     @model_validator(mode="after")
     def _check(self) -> Executor:

@@ -37,6 +37,10 @@ class Workspace:
         """Where one attempt's files are."""
         return self.study_folder(study) / str(trial) / str(attempt)
 
+    def checkpoint_folder(self, study: str, trial: int) -> Path:
+        """Where a trial's checkpoints are, whichever attempt wrote them."""
+        return self.study_folder(study) / str(trial) / "checkpoint"
+
 
 def find_workspace(environment: Mapping[str, str] = os.environ) -> Workspace:
     """Return the workspace: `LUTHIER_HOME`, or `.luthier` in the current folder."""

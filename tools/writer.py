@@ -166,7 +166,7 @@ class Writer:
         """Store another attempt at a waiting trial, and return the trial."""
         with self._fenced() as db:
             update(db, t.trials, trial.id, state="running", reason="")
-            running = replace(trial, state="running", reason="", curves={})
+            running = replace(trial, state="running", reason="")
             return self._add_attempt(db, running, slot, reserved_seconds)
 
     def _add_attempt(
@@ -191,7 +191,9 @@ class Writer:
             reserved=reserved_seconds,
         )
         self._add_event(db, "started", trial.number, {"attempt": number, "slot": slot})
-        attempt = AttemptRecord(attempt_id, number, slot, started_at=now)
+        attempt = AttemptRecord(
+            attempt_id, number, slot, started_at=now, configuration=trial.configuration
+        )
         return replace(trial, attempts=(*trial.attempts, attempt))
 
     def record_reports(
@@ -288,10 +290,21 @@ class Writer:
 
     def reopen(self, trial: TrialRecord, configuration: Configuration) -> TrialRecord:
         """Let an ended trial wait for another attempt, with this configuration; return it."""
+        changed = configuration != trial.configuration
         reopened = replace(
-            trial, state="waiting", reason="", configuration=configuration, finished_at=None
+            trial,
+            state="waiting",
+            reason="",
+            configuration=configuration,
+            finished_at=None,
+            curves={} if changed else trial.curves,
         )
         with self._fenced() as db:
+            if changed:  # what ran with the trial's configuration keeps it
+                c = t.attempts.c
+                where = sa.and_(c.trial_id == trial.id, c.configuration.is_(None))
+                own = {"configuration": to_json(trial.configuration)}
+                db.execute(sa.update(t.attempts).where(where).values(own))
             self._store(db, reopened)
             data = {"outcome": str(trial.state), "configuration": configuration}
             self._add_event(db, "reopened", trial.number, data)

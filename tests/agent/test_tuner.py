@@ -401,7 +401,7 @@ def test_stopped_trials_go_on_from_their_checkpoint(lab: Lab) -> None:
     lab.gate()
     study = lab.create(
         """
-path = os.environ["LUTHIER_CHECKPOINT"]
+path = os.path.join(os.environ["LUTHIER_CHECKPOINT"], "step")
 begin = int(open(path).read()) + 1 if os.path.exists(path) else 1
 for step in range(begin, 4):
     open(path, "w").write(str(step))
@@ -421,7 +421,7 @@ for step in range(begin, 4):
     assert lab.run(study).state == "finished"
     (trial,) = study.trials()
     assert (trial.state, len(trial.attempts)) == (Outcome.COMPLETE, 2)
-    assert trial.curves == {"loss": {3: 3.0}}
+    assert trial.curves == {"loss": {1: 1.0, 2: 2.0, 3: 3.0}}
 
 
 def test_a_waiting_trial_goes_before_new_ones(lab: Lab) -> None:
@@ -698,11 +698,12 @@ def test_what_an_earlier_ledger_left_on_the_disk_is_not_taken_for_a_result(lab: 
     folder.mkdir(parents=True)
     (folder / "metrics.jsonl").write_text('{"step": 1, "metrics": {"loss": -5}}\n')
     (folder / "outcome.json").write_text('{"exit_code": 0}')
-    (folder.parent / "checkpoint").write_text("stale")
+    (folder.parent / "checkpoint").mkdir()
+    (folder.parent / "checkpoint" / "step").write_text("stale")
     assert lab.run(study).state == "finished"
     (trial,) = study.trials()
     assert trial.metrics["loss"] == trial.configuration["x"]
-    assert not (folder.parent / "checkpoint").exists()
+    assert not (folder.parent / "checkpoint" / "step").exists()
 
 
 def _exact(trials: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Running the command line in this process, in a folder of its own."""
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,15 @@ def luthier(
         return Run(code, captured.out, captured.err)
 
     return run
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a trial has written a file."""
+    for _ in range(3000):
+        if path.exists():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{path} never came")
 
 
 TRAIN = """

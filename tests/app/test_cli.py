@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import Luthier
+from .conftest import Luthier, wait_for
 
 Write = Callable[..., Path]
 
@@ -324,14 +323,6 @@ def test_a_trial_that_will_not_listen_is_stopped_now(
     assert "it is stopped" in luthier("watch", "small").out
 
 
-def wait_for(path: Path) -> None:
-    for _ in range(3000):
-        if path.exists():
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"{path} never came")
-
-
 def wait_for_state(luthier: Luthier, state: str) -> None:
     for _ in range(3000):
         if strict_json(luthier("status", "small", "--json").out)["state"] == state:
@@ -359,7 +350,19 @@ def test_a_study_that_is_interrupted_says_how_to_go_on(write: Write, tmp_path: P
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "tune", "status", "watch", "pause", "resume", "stop", "trials", "show", "best"]
+    [
+        "init",
+        "tune",
+        "status",
+        "watch",
+        "pause",
+        "resume",
+        "retry",
+        "stop",
+        "trials",
+        "show",
+        "best",
+    ]
     + ["branch", "report", "export", "doctor", "spec", "demo"],
 )
 def test_help_names_every_command(luthier: Luthier, command: str) -> None:

@@ -171,7 +171,7 @@ def test_device_seconds_are_reserved_and_settled(ledger, study):
     assert ledger.spending(study, "device_seconds") == (2.0, 10.0)
 
 
-def test_curves_are_those_of_the_latest_attempt(ledger, study):
+def test_an_attempt_that_begins_anew_begins_its_curves_anew(ledger, study):
     writer = ledger.acquire(study)
     first = add(writer)
     writer.record_reports(first, [Report(1, {"loss": 9.0})])
@@ -185,6 +185,52 @@ def test_curves_are_those_of_the_latest_attempt(ledger, study):
     assert trial.curves["loss"][1] == 0.5
     assert math.isnan(trial.curves["loss"][2])
     assert ledger.trials(study)[0].curves is None
+
+
+def test_an_attempt_that_goes_on_continues_the_curves(ledger, study):
+    writer = ledger.acquire(study)
+    trial = add(writer)
+    for steps in ([1, 2, 3], [], [3, 4]):
+        reports = [Report(step, {"loss": float(len(steps))}) for step in steps]
+        writer.record_reports(trial.attempts[-1].id, reports)
+        trial = writer.add_attempt(finish(writer, trial, again=True), "cpu:0", 0.0)
+    (trial,) = ledger.trials(study, curves=True)
+    assert trial.curves == {"loss": {1: 3.0, 2: 3.0, 3: 2.0, 4: 2.0}}
+
+
+def test_every_attempt_keeps_the_configuration_that_it_ran_with(ledger, study):
+    writer = ledger.acquire(study)
+    trial = add(writer, x=0.5)
+    writer.record_reports(trial.attempts[-1].id, [Report(1, {"loss": 1.0})])
+    for x in (0.25, 0.25, 0.5):
+        trial = writer.reopen(finish(writer, trial), {"x": x})
+        assert ledger.trials(study, curves=True) == [trial]
+        trial = writer.add_attempt(trial, "cpu:0", 0.0)
+    assert [attempt.configuration["x"] for attempt in trial.attempts] == [0.5, 0.25, 0.25, 0.5]
+    (stored,) = ledger.trials(study, curves=True)
+    assert stored.attempts == trial.attempts
+    assert stored.configurations == [{"x": 0.5}, {"x": 0.25}, {"x": 0.25}]
+    assert stored.curves == {}  # those of the first attempt ended with its configuration
+
+
+def test_a_reopened_trial_waits_and_its_reopening_is_an_event(ledger, study):
+    writer = ledger.acquire(study)
+    ended = finish(writer, add(writer))
+    reopened = writer.reopen(ended, {"x": 0.75})
+    assert (reopened.state, reopened.finished_at, reopened.metrics) == (
+        "waiting",
+        None,
+        {"loss": 0.25},
+    )
+    event = ledger.events(study)[-1]
+    assert (event.kind, event.trial) == ("reopened", 0)
+    assert event.data == {"outcome": "complete", "configuration": {"x": 0.75}}
+
+
+def test_a_wish_to_retry_outlives_its_worker_and_a_wish_to_stop_does_not(ledger, study):
+    for kind in ("stop", "retry", "pause", "resume"):
+        ledger.wish(study, kind)
+    assert [wish.kind for wish in ledger.acquire(study).wishes()] == ["retry", "resume"]
 
 
 @pytest.mark.parametrize(
@@ -315,6 +361,7 @@ def calls(writer, trial, wish):
         "add_attempt": lambda: writer.add_attempt(trial, "cpu:0", 0.0),
         "record_reports": lambda: writer.record_reports(trial, [Report(1, {"loss": 1.0})]),
         "finish_attempt": lambda: finish(writer, trial),
+        "reopen": lambda: writer.reopen(trial, {"x": 0.75}),
         "end_waiting": lambda: writer.end_waiting(trial, COMPLETE),
         "handled": lambda: writer.handled(wish),
         "wishes": lambda: writer.wishes(),
@@ -346,7 +393,16 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(ledger, study):
 
 
 @pytest.mark.parametrize(
-    "name", ["set_state", "change_budget", "note", "add_trial", "record_reports", "finish_attempt"]
+    "name",
+    [
+        "set_state",
+        "change_budget",
+        "note",
+        "add_trial",
+        "record_reports",
+        "finish_attempt",
+        "reopen",
+    ],
 )
 def test_a_write_happens_whole_or_not_at_all(ledger, study, monkeypatch, name):
     writer = ledger.acquire(study)

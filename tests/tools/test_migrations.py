@@ -1,15 +1,27 @@
+import json
 import subprocess
 import sys
 import threading
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from luthier.tools import migrations, schema
 from luthier.tools.ledger import open_ledger
+
+VERSION = {"alembic_version"}
+SPEC = json.dumps(
+    {
+        "name": "old",
+        "objective": {"kind": "callable", "reference": "m:f"},
+        "space": {"x": {"type": "float", "low": 0, "high": 1}},
+        "metrics": {"loss": {"direction": "minimize"}},
+    }
+)
 
 
 @pytest.fixture
@@ -43,8 +55,9 @@ def test_the_tables_are_written_as_the_code_would_write_them(engine, tmp_path):
             rows = connection.exec_driver_sql(
                 "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
             )
+            # SQLite writes a column that was added later behind the others, in the same line.
             return {
-                name: sorted(part.strip(" ,\t") for part in text.splitlines())
+                name: sorted(part.strip(" \t\n)") for part in text.split(", "))
                 for name, text in rows
                 if name != "alembic_version"
             }
@@ -57,6 +70,41 @@ def test_the_code_knows_the_newest_revision_and_there_is_one_line_of_them():
     assert revisions().get_heads() == [schema.HEAD]
     numbers = [revision.revision for revision in revisions().walk_revisions()]
     assert sorted(numbers, reverse=True) == numbers  # compared as text when a ledger is opened
+
+
+ROWS_OF_0001 = {
+    "studies": (1, "old", SPEC, "hash", "/somewhere", None, "finished", "", 7, 12.5, 1000.0),
+    "leases": (1, "me", "here", 1, 1, 4, 0.0),
+    "trials": (1, 1, 0, "complete", "", '{"x":0.5}', '{"loss":0.25}', "sobol", None, 1.0, 2.0),
+    "attempts": (1, 1, 1, 4, "cpu:0", 1.0, 2.0, "complete", "", 1.0, 100, ""),
+    "metrics": (1, "loss", 1, 0.25),
+    "events": (1, 1, 1.0, "created", None, "{}"),
+    "decisions": (1, 0, 0, "sobol", "spread", 0.1, 0, None, None, 0, 0.0),
+    "spending": (1, 1, 1, "device_seconds", 2.0, 1.0),
+    "wishes": (1, 1, "pause", "{}", "me", 1.0, None),
+}
+
+
+def test_a_ledger_of_the_first_revision_is_upgraded_with_nothing_lost(tmp_path):
+    old = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(migrations.__path__[0]))
+    with old.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        assert ROWS_OF_0001.keys() == {*sa.inspect(connection).get_table_names()} - VERSION
+        for table, row in ROWS_OF_0001.items():
+            holes = ", ".join("?" * len(row))
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({holes})", row)
+    ledger = open_ledger(tmp_path / "ledger.db")
+    (trial,) = ledger.trials(ledger.study("old"), curves=True)
+    ledger.close()
+    assert (trial.attempts[0].configuration, trial.curves) == ({"x": 0.5}, {"loss": {1: 0.25}})
+    with old.connect() as connection:
+        for table, row in ROWS_OF_0001.items():
+            (kept,) = connection.exec_driver_sql(f"SELECT * FROM {table}")
+            assert tuple(kept) == (*row, *([None] if table == "attempts" else []))
+    old.dispose()
 
 
 def test_opening_twice_changes_nothing(engine, tmp_path):

@@ -205,6 +205,20 @@ def test_the_protocol_names_the_attempts_files(tmp_path):
     assert Path(environment["LUTHIER_CHECKPOINT"]).parent == tmp_path / "3"
 
 
+def test_the_protocol_says_which_checkpoints_to_keep(tmp_path):
+    checkpoints = {"keep_last": 3, "keep_best": 2}
+    data = script("python", "t.py").to_dict() | {"executor": {"checkpoints": checkpoints}}
+    made = parse_spec(data)
+    environment = request(made, tmp_path).environment
+    assert (environment["LUTHIER_KEEP_LAST"], environment["LUTHIER_KEEP_BEST"]) == ("3", "2")
+    assert environment["LUTHIER_DIRECTION"] == "minimize"
+
+
+def test_a_rank_of_ours_is_not_the_trials(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    assert "RANK" not in request(script("python", "t.py"), tmp_path).environment
+
+
 def test_the_specs_environment_is_stronger_than_the_slots_and_that_than_ours(tmp_path, monkeypatch):
     monkeypatch.setenv("A", "ours")
     monkeypatch.setenv("B", "ours")

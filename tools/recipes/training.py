@@ -112,7 +112,7 @@ def fit(
             return Best(metrics, {})
         if sign * metrics[metric] > sign * best.metrics[metric]:
             best = Best(metrics, {k: v.to("cpu", copy=True) for k, v in model.state_dict().items()})
-        _checkpoint(learner, epoch, best)
+        _checkpoint(learner, epoch, best, metrics[metric])
         report(step=epoch, **metrics)
     return best
 
@@ -174,11 +174,11 @@ def _train_epoch(
     return float(total) / len(inputs)
 
 
-def _checkpoint(learner: _Learner, epoch: int, best: Best) -> None:
+def _checkpoint(learner: _Learner, epoch: int, best: Best, value: float) -> None:
     buffer = io.BytesIO()
     state = {name: part.state_dict() for name, part in learner._asdict().items()}
     torch.save({"learner": state, "epoch": epoch, "best": tuple(best)}, buffer)
-    save_checkpoint(buffer.getvalue())
+    save_checkpoint(buffer.getvalue(), step=epoch, value=value)
 
 
 def _resume(learner: _Learner) -> tuple[int, Best] | None:

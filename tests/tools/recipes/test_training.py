@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     config = {**config, "dropout": 0.2}
     whole = train(config, options, 0, trial.folder / "whole.safetensors")
     expected = trial.steps()
-    (trial.folder / "checkpoint").unlink()
+    shutil.rmtree(trial.folder / "checkpoint")
     (trial.folder / "metrics").unlink()
 
     with monkeypatch.context() as patched:

@@ -1,4 +1,4 @@
-"""Why an attempt was asked to stop.
+"""What each attempt ran with, and why it was asked to stop.
 
 Revision ID: 0002
 """
@@ -15,3 +15,4 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("attempts", sa.Column("stop_reason", sa.String(length=20), nullable=True))
     op.add_column("attempts", sa.Column("ended_for", sa.Text(), nullable=True))
+    op.add_column("attempts", sa.Column("configuration", sa.Text(), nullable=True))
