@@ -135,7 +135,6 @@ class Tuner:
                 break
             thinking = self._asked_at is not None
             self._executor.wait(self._policy.poll_seconds, self._deadline(), thinking=thinking)
-        self._leases.close()
         self._writer.set_state(*self._ending)
         return self._ending
 

@@ -34,7 +34,7 @@ from ..tools.workspace import Workspace, find_workspace
 from ..tools.writer import LeaseLostError, Writer
 from .classical import propose, propose_at_random
 from .proposals import ProposalQueue
-from .tuner import Ending, OnTrial, Tuner
+from .tuner import Ending, OnTrial, Policy, Tuner
 
 _BEAT_SECONDS = 1.0
 _MIRROR_SECONDS = 2.0
@@ -140,6 +140,34 @@ def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Lease
     return Leases(plan, study.name, folder=folder, clock=writer.clock.time)
 
 
+@contextlib.contextmanager
+def assemble(
+    ledger: Ledger,
+    writer: Writer,
+    workspace: Workspace,
+    plan: DevicePlan,
+    policy: Policy | None = None,
+    on_trial: OnTrial | None = None,
+) -> Iterator[Tuner]:
+    """Put a study's tuner together with what it needs, and let go of that in the end."""
+    workspace.study_folder(writer.study.name).mkdir(parents=True, exist_ok=True)
+    executor = open_executor(workspace, writer, plan)
+    proposals = ProposalQueue(
+        lambda trials: propose(writer.study.spec, trials),
+        lambda trials: propose_at_random(writer.study.spec, trials),
+        depth=plan.slots,
+        on_ready=executor.wake,
+    )
+    with (
+        contextlib.closing(executor),
+        contextlib.closing(proposals),
+        contextlib.closing(open_leases(workspace, writer, plan)) as leases,
+    ):
+        yield Tuner(
+            ledger, writer, executor, leases, proposals, workspace, policy or Policy(), on_trial
+        )
+
+
 def _run(
     ledger: Ledger,
     writer: Writer,
@@ -147,19 +175,9 @@ def _run(
     plan: DevicePlan,
     on_trial: OnTrial | None,
 ) -> Ending:
-    executor = open_executor(workspace, writer, plan)
-    leases = open_leases(workspace, writer, plan)
-    proposals = ProposalQueue(
-        lambda trials: propose(writer.study.spec, trials),
-        lambda trials: propose_at_random(writer.study.spec, trials),
-        depth=plan.slots,
-        on_ready=executor.wake,
-    )
-    tuner = Tuner(ledger, writer, executor, leases, proposals, workspace, on_trial=on_trial)
     mirroring = _Mirroring(ledger, writer.study, workspace)
     with (
-        contextlib.closing(executor),
-        contextlib.closing(proposals),
+        assemble(ledger, writer, workspace, plan, on_trial=on_trial) as tuner,
         _signals(tuner),
         _background("heartbeat", _BEAT_SECONDS, partial(_beat, writer, tuner)),
         _background("mirror", _MIRROR_SECONDS, mirroring),

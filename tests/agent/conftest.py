@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from luthier.agent.classical import propose, propose_at_random
-from luthier.agent.proposals import ProposalQueue
 from luthier.agent.tuner import Ending, OnTrial, Policy, Tuner
+from luthier.agent.worker import assemble, open_clock
 from luthier.tools.devices import plan_devices
-from luthier.tools.executors.local import LocalExecutor
 from luthier.tools.executors.processes import start_ticks
-from luthier.tools.leases import Leases
 from luthier.tools.ledger import open_ledger
 from luthier.tools.spec import parse_spec
 from luthier.tools.study import Study, open_or_create
@@ -130,28 +127,15 @@ class Lab:
         slots: int | None = None,
     ) -> Ending:
         """Run a study in this thread, without the worker around the tuner."""
-        spec, writer = study.spec, writer or self.ledger.acquire(study.record)
-        folder = self.workspace.study_folder(study.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        writer = writer or self.ledger.acquire(study.record, open_clock(self.ledger, study.record))
+        plan = plan_devices(study.spec.executor)
+        plan = replace(plan, slots=min(plan.slots, slots or plan.slots))
         with contextlib.ExitStack() as stack:
-            executor = LocalExecutor(folder, [], {})
-            stack.callback(executor.close)
-            plan = plan_devices(spec.executor)
-            plan = replace(plan, slots=min(plan.slots, slots or plan.slots))
-            leases = Leases(plan, study.name)
-            stack.callback(leases.close)
-            proposals = ProposalQueue(
-                lambda trials: propose(writer.study.spec, trials),
-                lambda trials: propose_at_random(writer.study.spec, trials),
-                depth=plan.slots,
-                on_ready=executor.wake,
-            )
-            stack.callback(proposals.close)
-            tuner = Tuner(
-                self.ledger, writer, executor, leases, proposals, self.workspace, policy, on_trial
+            stack.callback(writer.release)
+            tuner = stack.enter_context(
+                assemble(self.ledger, writer, self.workspace, plan, policy, on_trial)
             )
             self.tuner = tuner
-            stack.callback(writer.release)
             stack.callback(lambda: writer.heartbeat(tuner.wall_seconds()))
             return tuner.run()
 
