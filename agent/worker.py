@@ -33,8 +33,9 @@ from ..tools.spec import StudySpec
 from ..tools.workspace import Workspace, find_workspace
 from ..tools.writer import LeaseLostError, Writer
 from .classical import propose, propose_at_random
+from .limits import Policy
 from .proposals import ProposalQueue
-from .tuner import Ending, OnTrial, Policy, Tuner
+from .tuner import Ending, OnTrial, Tuner
 
 _BEAT_SECONDS = 1.0
 _MIRROR_SECONDS = 2.0

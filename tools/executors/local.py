@@ -134,9 +134,9 @@ class LocalExecutor:
         self._launchers.pop(handle.folder, None)
         exception = read_json(handle.folder / "exception.json") or {}
         # What the launcher never acted upon did not end the trial.
-        reason = outcome["stop_reason"]
+        reason = outcome.get("stop_reason")
         return Evidence(
-            **{name: outcome[name] for name in _MEASURED},
+            **{name: outcome[name] for name in _MEASURED if name in outcome},
             stop_reason=StopReason(reason) if reason is not None else None,
             exception=str(exception["type"]) if "type" in exception else None,
             exception_message=str(exception.get("message", "")),
