@@ -1,4 +1,4 @@
-"""How long a device stands idle between two trials, beside the start of a process by a bare fork."""
+"""How long a device stands idle between two trials, beside what a bare fork server takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..agent.tuner import Policy
+from ..agent.limits import Policy
 from ..agent.worker import run_study
 from ..tools.executors.server import ENVIRONMENT
 from ..tools.ledger import open_ledger
@@ -76,7 +76,7 @@ def _spec(trials: int) -> StudySpec:
     return parse_spec(
         {
             "name": "naps",
-            "objective": {"kind": "callable", "reference": "luthier.evals.nap:nap"},
+            "objective": {"kind": "callable", "reference": "luthier.evals.trainings:nap"},
             "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}},
             "metrics": {"value": {"direction": "minimize"}},
             "budget": {"trials": trials},

@@ -1,4 +1,4 @@
-"""What the loop itself costs in a long study, measured in a pretend lab, where trials cost nothing."""
+"""What the loop costs in a long study, measured in a pretend lab, where trials cost nothing."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Pace(NamedTuple):
     """CPU time at the 100th trial, in seconds: the mean over 100 trials around it."""
     late: float
     """CPU time over the last 100 trials, likewise."""
-    memory: float
-    """Bytes by which the process grows from the 1,000th trial on."""
+    growth: float
+    """Bytes by which the process grows, from the 1,000th trial on."""
     wall: float
     """Wall time over all trials, in seconds."""
 
@@ -47,7 +47,7 @@ class _Marks:
 def pace(trials: int = TRIALS) -> Pace:
     """Run a study on four pretend devices, and return what its loop costs a trial.
 
-    The process does nothing else, so its CPU time is the loop's, also where others load the machine.
+    The process does nothing else, so its CPU time is the loop's, however loaded the machine is.
     """
     with tempfile.TemporaryDirectory() as folder:
         database = open_database(Path(folder) / "ledger.db")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..agent.tuner import Ending, OnTrial, Policy
+from ..agent.limits import Policy
+from ..agent.tuner import Ending, OnTrial
 from ..agent.worker import assemble, open_clock
 from ..tools.database import Database
 from ..tools.devices import plan_devices
@@ -20,15 +22,22 @@ PATIENT = Policy(patience_share=math.inf, patience_seconds=math.inf)
 """Every proposal is waited for, so that a run does not depend on the machine's speed."""
 
 
-def lab_spec(trials: int, devices: list[dict[str, Any]], **changes: Any) -> StudySpec:
+def lab_spec(
+    trials: int,
+    devices: Sequence[Mapping[str, Any]],
+    hanging: Sequence[int] = (),
+    **changes: Any,
+) -> StudySpec:
     """Return the spec of a study of the pretend network.
 
     Args:
         trials: Its budget.
         devices: The lab's devices, as `executor.lab.devices` has them.
+        hanging: Numbers of the trials that hang.
         changes: Other fields of the spec. The lab's clock stands while the loop computes, so that
             a run is the same whenever it is repeated.
     """
+    lab = {"rate": 0, "devices": devices, "hanging_trials": hanging}
     return parse_spec(
         {
             "name": "lab",
@@ -37,7 +46,7 @@ def lab_spec(trials: int, devices: list[dict[str, Any]], **changes: Any) -> Stud
             "metrics": {"val_acc": {"direction": "maximize"}},
             "budget": {"trials": trials},
             "sampler": {"kind": "random"},
-            "executor": {"kind": "simulated", "lab": {"rate": 0, "devices": devices}},
+            "executor": {"kind": "simulated", "lab": lab},
             **changes,
         }
     )
