@@ -27,19 +27,22 @@ from ..tools.spec import StudySpec
 from ..tools.study import Study, open_study
 from .lab_runs import create, lab_spec, run
 
-_NAME = "fragile"
+LABS: dict[str, dict[str, Any]] = {
+    "fragile": {
+        "devices": [{"memory_gib": 4}, {"preempted_at": [500], "speed": 1.3}],
+        "hanging": [2],
+    },
+    "poisoned": {"devices": [{}, {"poisoned_at": 400}, {"speed": 0.8}]},
+}
+"""What goes wrong in the studies, by their names."""
 
 
-def fragile_spec() -> StudySpec:
-    """Return the spec of a small study with all in it that can go wrong in a lab.
-
-    Trials complete, are pruned and run out of memory; one hangs, and one loses its device.
-    """
+def fragile_spec(name: str) -> StudySpec:
+    """Return the spec of one of the small studies."""
     return lab_spec(
         10,
-        [{"memory_gib": 4}, {"preempted_at": [500], "speed": 1.3}],
-        hanging=[2],
-        name=_NAME,
+        **LABS[name],
+        name=name,
         budget={"trials": 10, "silence_seconds": 400},
         sampler={"kind": "tpe", "start_up_trials": 3},
         pruner={"kind": "median", "start_up_trials": 3, "warmup_steps": 2},
@@ -56,10 +59,11 @@ class Whole(NamedTuple):
 
 
 class CrashPoints:
-    """The study, not yet begun, and a process that forks its workers."""
+    """A study that has not begun, and a process that forks its workers."""
 
-    def __init__(self, folder: Path, parent: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, folder: Path, parent: subprocess.Popen[str]) -> None:
         """Wrap them; use `crash_points`."""
+        self.name = name
         self._folder = folder
         self._parent = parent
 
@@ -67,7 +71,7 @@ class CrashPoints:
         """Run the study without a crash."""
         home = self._copy("whole")
         points = self._run(home)["passed"]
-        with _opened(home) as study:
+        with _opened(self.name, home) as study:
             return Whole(summary(study), points, book_problems(study))
 
     def problems(self, whole: Whole, *points: int) -> list[str]:
@@ -81,7 +85,7 @@ class CrashPoints:
         ended = self._run(home)
         if "passed" not in ended:
             return [f"after a death at {points} the next worker {_told(ended)}"]
-        with _opened(home) as study:
+        with _opened(self.name, home) as study:
             found, problems = summary(study), book_problems(study)
         shutil.rmtree(home)
         for part in found:
@@ -99,7 +103,7 @@ class CrashPoints:
         """Run the study, to its end or to a write point; return what became of the worker."""
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
-        order = {"home": str(home), "die_at": die_at}
+        order = {"home": str(home), "name": self.name, "die_at": die_at}
         print(json.dumps(order), file=self._parent.stdin, flush=True)
         told: dict[str, int] = json.loads(self._parent.stdout.readline())
         return told
@@ -112,27 +116,27 @@ def _told(ended: dict[str, int]) -> str:
 
 
 @contextlib.contextmanager
-def crash_points(folder: Path) -> Iterator[CrashPoints]:
-    """Store the study, and start the process that forks its workers.
+def crash_points(name: str, folder: Path) -> Iterator[CrashPoints]:
+    """Store one of the studies in an empty folder, and start the process that forks its workers.
 
     To start Python with torch takes seconds; there it is done once for all of them.
     """
     with contextlib.closing(open_database(folder / "home" / "ledger.db")) as database:
-        create(database, fragile_spec())
+        create(database, fragile_spec(name))
     with subprocess.Popen(
         [sys.executable, "-m", "luthier.evals.crash_points"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as parent:
-        yield CrashPoints(folder, parent)
+        yield CrashPoints(name, folder, parent)
         assert parent.stdin is not None
         parent.stdin.close()
 
 
 @contextlib.contextmanager
-def _opened(home: Path) -> Iterator[Study]:
-    study = open_study(_NAME, home)
+def _opened(name: str, home: Path) -> Iterator[Study]:
+    study = open_study(name, home)
     with contextlib.closing(study.ledger):
         yield study
 
@@ -147,6 +151,7 @@ def summary(study: Study) -> dict[str, Any]:
             "end": (trial.state, trial.reason),
             "metrics": trial.metrics,
             "curves": trial.curves,
+            "seconds": trial.seconds,
             "times": (trial.created_at, trial.finished_at),
             "attempts": [
                 (a.slot, a.outcome, a.reason, a.started_at, a.finished_at, a.seconds)
@@ -178,7 +183,7 @@ def book_problems(study: Study) -> list[str]:
     return problems
 
 
-def _work(home: Path, die_at: int | None) -> int:
+def _work(home: Path, name: str, die_at: int | None) -> int:
     """Run the study to its end, or to a write point; return how many it passed."""
     passed = 0
 
@@ -190,7 +195,7 @@ def _work(home: Path, die_at: int | None) -> int:
 
     with contextlib.closing(open_database(home / "ledger.db")) as database:
         database.fault_hook = count
-        run(create(database, fragile_spec()))
+        run(create(database, fragile_spec(name)))
     return passed
 
 
@@ -202,7 +207,7 @@ def main() -> None:
         order = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            told = {"passed": _work(Path(order["home"]), order["die_at"])}
+            told = {"passed": _work(Path(order["home"]), order["name"], order["die_at"])}
             print(json.dumps(told), flush=True)
             os._exit(0)
         _, status = os.waitpid(pid, 0)

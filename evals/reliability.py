@@ -22,7 +22,7 @@ from rich.table import Table
 
 from ..tools.database import open_database
 from ..tools.outcomes import Outcome
-from .crash_points import crash_points
+from .crash_points import LABS, crash_points
 from .kills import Survivor
 from .lab_runs import create, lab_spec, run
 
@@ -55,14 +55,14 @@ class Size:
     kills: int
     """Kills in each of them."""
     points: int | None
-    """Write points at which a worker is killed; None for all."""
+    """Write points of each study in the lab at which a worker is killed; None for all."""
     misbehaving: Literal["not slow", ""]
     """Marks of the misbehaving trials."""
     seeds: int
     """Seeds of each study in a lab with a bad device."""
 
 
-SMALL = Size(studies=2, kills=10, points=10, misbehaving="not slow", seeds=1)
+SMALL = Size(studies=2, kills=10, points=5, misbehaving="not slow", seeds=1)
 FULL = Size(studies=10, kills=20, points=None, misbehaving="", seeds=10)
 
 
@@ -92,19 +92,28 @@ def kills(studies: int, kills: int, seed: int) -> Check:
 
 
 def write_points(points: int | None, seed: int) -> Check:
-    """Kill a worker at its writes, one worker a write: the next one must come to the same end."""
+    """Kill a worker at its writes, one worker a write: the next one must come to the same end.
+
+    Args:
+        points: At how many of each study's write points; None for all.
+        seed: Which ones.
+    """
     check = Check("worker killed at a write")
-    with tempfile.TemporaryDirectory() as folder, crash_points(Path(folder)) as crashes:
-        whole = crashes.whole()
-        every = range(whole.points)
-        chosen: Sequence[int] = every
-        if points is not None:
-            chosen = sorted(random.Random(seed).sample(every, points))
-        check.problems += whole.problems
-        for point in chosen:
-            check.problems += crashes.problems(whole, point)
-    check.runs = len(chosen)
-    check.result = f"of {whole.points} points before, within and after its transactions"
+    passed = 0
+    for name in LABS:
+        with tempfile.TemporaryDirectory() as folder, crash_points(name, Path(folder)) as crashes:
+            whole = crashes.whole()
+            every = range(whole.points)
+            chosen = random.Random(seed).sample(every, points or whole.points)
+            found = [*whole.problems, *crashes.problems(whole)]
+            for point in sorted(chosen):
+                found += crashes.problems(whole, point)
+        passed += whole.points
+        check.runs += len(chosen)
+        check.problems += [f"study {name!r}: {problem}" for problem in found]
+    check.result = (
+        f"of {passed} points before, within and after transactions of {len(LABS)} studies"
+    )
     return check
 
 

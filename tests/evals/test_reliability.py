@@ -1,13 +1,11 @@
 """The suite finds what is broken; `make reliability` tries harder than there is time for here."""
 
 import json
-import random
 import sqlite3
 from pathlib import Path
 
 import pytest
 from luthier.evals import reliability
-from luthier.evals.crash_points import crash_points
 from luthier.evals.kills import Survivor
 from luthier.evals.reliability import Check, bad_device, kills, main, show
 
@@ -29,14 +27,6 @@ def test_a_changed_record_is_found_out(tmp_path: Path) -> None:
     assert "the best value is 0.0" in problems
     assert "s are spent" in problems
     assert "1 ends of trial 0: 2" in problems
-
-
-def test_a_worker_that_dies_at_a_write_changes_nothing(tmp_path: Path) -> None:
-    with crash_points(tmp_path) as crashes:
-        whole = crashes.whole()
-        assert whole.problems == []
-        assert crashes.problems(whole, random.Random(0).randrange(20)) == []
-        assert crashes.problems(whole._replace(summary={}), 0) != []
 
 
 def test_a_device_that_fails_every_trial_costs_hardly_one(
