@@ -234,7 +234,7 @@ class Tuner:
         ended = 0
         for run in list(self._running.values()):
             evidence = self._executor.ended(run.handle)  # before its last reports are read
-            self._watcher.observe(run)
+            self._watcher.observe(run, ended=evidence is not None)
             if evidence is not None:
                 self._settle(run, evidence)
                 ended += 1
@@ -348,9 +348,10 @@ class Tuner:
         broken = self._leases.standing().out_of_service
         if broken.keys() >= self._leases.devices:
             device, why = next(iter(broken.items()))
+            where = f" --study {self._name}" if self._spec.executor.lab is not None else ""
             self._halt(
                 f"no device is in service: {device} is not, since {why.reason}; mend it, then "
-                f"`luthier devices --reset {device}` and `luthier resume {self._name}`"
+                f"`luthier devices{where} --reset {device}` and `luthier resume {self._name}`"
             )
         elif refusal is not None and self._writer.study.reason != refusal:
             self._writer.set_state("running", refusal)

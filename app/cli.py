@@ -262,13 +262,24 @@ def branch(
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    lab: Annotated[
+        bool, typer.Option("--lab", help="Show what becomes of trials when pretend GPUs fail.")
+    ] = False,
+) -> None:
     """Tune a small network on a bundled data set, in about a minute."""
-    from .demo import compare, open_demo
+    from .demo import compare, demo_spec, open_demo
 
-    study = open_demo()
-    _run(study, detach=False)
     console = out()
+    if lab:
+        from .lab_demo import lab_spec, story, watch_lab
+
+        study = open_demo(lab_spec())
+        watch_lab(study, console)
+        console.print(story(study))
+        return
+    study = open_demo(demo_spec())
+    _run(study, detach=False)
     console.print(compare(study))
     report_line = f"Report: {reading.write_report_of(study).html}"
     console.print(report_line, markup=False, highlight=False, soft_wrap=True)

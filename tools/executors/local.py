@@ -31,19 +31,16 @@ _MEASURED = ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "memory_by
 class LocalExecutor:
     """Runs attempts as process groups under launchers forked from a preloaded server."""
 
-    def __init__(
-        self, study_folder: Path, preload: Sequence[str], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, study_folder: Path, preload: Sequence[str]) -> None:
         """Start the fork server.
 
         Args:
             study_folder: Where the wake FIFO and the server's log go.
             preload: Modules that the server imports once for all trials.
-            environment: Variables to set before they are imported (thread limits).
         """
         self._preload = list(preload)
         # Trials are forked from the server, so it must not know the secrets either.
-        self._environment = without_secrets(os.environ) | dict(environment)
+        self._environment = without_secrets(os.environ)
         self._log = study_folder / "executor.log"
         self._fifo_path = study_folder / "wake"
         self._fifo_path.unlink(missing_ok=True)
