@@ -171,8 +171,7 @@ class Tuner:
         folder.mkdir(parents=True, exist_ok=True)
         lease = self._leases.adopt(attempt.slot, folder)
         handle = self._executor.adopt(folder)
-        now = self._clock.monotonic()
-        run = Run(trial, lease, handle, 0.0, now, adopted=True, ended_for=attempt.ended_for)
+        run = Run(trial, lease, handle, 0.0, adopted=True, ended_for=attempt.ended_for)
         # What the ledger holds of this attempt has been judged already.
         run.curves = {
             name: {
@@ -198,7 +197,7 @@ class Tuner:
         for run in self._running.values():
             if overrun is not None:
                 self._end_trial(run, overrun)
-            elif now - run.heard_at >= silence - _TICK:
+            elif now - run.handle.heard_at >= silence - _TICK:
                 self._ask_to_stop(run, StopReason.SILENCE)
 
     def _silence(self) -> float:
@@ -290,7 +289,6 @@ class Tuner:
 
     def _observe(self, run: Run) -> None:
         while reports := self._executor.reports(run.handle):
-            run.heard_at = self._clock.monotonic()
             wanted = [self._judge(run, report) for report in reports]
             stop = next((reason for reason in wanted if reason is not None), None)
             if run.handle.stop_asked is not None:
@@ -514,8 +512,7 @@ class Tuner:
         )
         self._leases.bind(lease, folder)
         handle = self._executor.submit(request)
-        now = self._clock.monotonic()
-        self._running[trial.number] = Run(trial, lease, handle, reserved, now)
+        self._running[trial.number] = Run(trial, lease, handle, reserved)
 
     def _has_space(self) -> bool:
         free = shutil.disk_usage(self._workspace.folder).free
@@ -558,7 +555,8 @@ class Tuner:
     def _deadline(self) -> float:
         """Return the seconds until the loop has to act by itself: a limit, or patience's end."""
         now, meters, runs = self._clock.monotonic(), self._meters(), self._running.values()
-        ends = [run.heard_at + self._silence() - now for run in runs if not run.handle.stop_asked]
+        handles = [run.handle for run in runs if not run.handle.stop_asked]
+        ends = [handle.heard_at + self._silence() - now for handle in handles]
         if self._patience_ends is not None:
             ends.append(self._patience_ends - now)
         if not self._paused and meters.wall_seconds.cap is not None:
