@@ -29,7 +29,7 @@ class Placement:
         failed = {
             device
             for attempt in (trial.attempts if trial is not None else ())
-            if attempt.outcome in SUSPICIOUS
+            if attempt.outcome in SUSPICIOUS and not attempt.never_began
             for device in devices_of(attempt.slot)
         }
         # What failed everywhere must be tried somewhere all the same.

@@ -148,8 +148,7 @@ class Tuner:
         folder.mkdir(parents=True, exist_ok=True)
         lease = self._leases.adopt(attempt.slot, folder)
         handle = self._executor.adopt(folder)
-        now = self._writer.clock.monotonic()
-        run = Run(trial, lease, handle, 0.0, now, adopted=True, ended_for=attempt.ended_for)
+        run = Run(trial, lease, handle, 0.0, adopted=True, ended_for=attempt.ended_for)
         # What the ledger holds of this attempt has been judged already.
         for name, (last, _) in latest.items():
             known = (trial.curves or {})[name]

@@ -27,7 +27,6 @@ class Watcher:
         One that reports faster than it can be read keeps nobody from the others.
         """
         while reports := self._executor.reports(run.handle):
-            run.heard_at = self._writer.clock.monotonic()
             wanted = [self._judge(run, report) for report in reports]
             stop = next((reason for reason in wanted if reason is not None), None)
             if run.handle.stop_asked is not None:

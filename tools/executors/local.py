@@ -82,12 +82,17 @@ class LocalExecutor:
         return Handle(
             folder,
             MetricsFile(folder / "metrics.jsonl"),
+            heard_at=_written_at(folder / "process.json"),
             stop_asked=StopReason(stop["reason"]) if stop else None,
         )
 
     def reports(self, handle: Handle) -> list[Report]:
         """Return what it reported since the last call."""
-        return handle.metrics.read_new()
+        reports = handle.metrics.read_new()
+        if reports:
+            # What is read only now, because another worker died, may have been written long ago.
+            handle.heard_at = max(handle.heard_at, _written_at(handle.metrics.path))
+        return reports
 
     def ended(self, handle: Handle) -> Evidence | None:
         """Return the evidence of its end, None while it runs."""
@@ -178,6 +183,15 @@ class LocalExecutor:
             self._server.stdin.close()
         self._server.stdout.close()
         self._server.wait()
+
+
+def _written_at(path: Path) -> float:
+    """Return when a file was last written, on the monotonic clock; now if it is gone."""
+    now = time.monotonic()
+    try:
+        return now - max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:  # the trial removed it
+        return now
 
 
 def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> str:
