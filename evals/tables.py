@@ -15,6 +15,9 @@ from .task import Direction, Evaluation, Task
 
 BUDGET = 50
 
+_DIGITS = 4
+"""Digits of a logarithm that is shown."""
+
 Axis = Sequence[float | int | str]
 
 
@@ -62,26 +65,19 @@ class Table:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The parameters with their natural ranges; values between the grid's are allowed."""
+        """The grid as a search space, of exactly its configurations.
+
+        Numbers that are spread evenly stand as they are; others stand as their logarithm, and
+        `unit` says so: "log2" or "log10".
+        """
         return SearchSpace(parameters={name: _parameter(axis) for name, axis in self.axes.items()})
 
-    @cached_property
-    def _scales(self) -> dict[str, NDArray[np.float64] | None]:
-        """The numeric axes on the scale on which they are searched."""
-        return {name: None if _is_text(axis) else _scale(axis) for name, axis in self.axes.items()}
-
     def place(self, configuration: Configuration) -> tuple[int, ...]:
-        """Return the indices of the nearest configuration of the grid."""
-        place = []
-        for name, axis in self.axes.items():
-            value: Any = configuration[name]
-            scale = self._scales[name]
-            if scale is None:
-                place.append(list(axis).index(value))
-                continue
-            moved = float(value) if _is_even(axis) else float(np.log(value))
-            place.append(int(np.abs(scale - moved).argmin()))
-        return tuple(place)
+        """Return the indices of a configuration."""
+        return tuple(
+            _index(parameter, configuration[name])
+            for name, parameter in self.space.parameters.items()
+        )
 
     def draw(self, place: tuple[int, ...], seed: int) -> float:
         """Return one of the repetitions that were measured; NaN if it diverged."""
@@ -116,27 +112,23 @@ def task_of(table: Table) -> Task:
 
 
 def _parameter(axis: Axis) -> Float | Int | Categorical:
-    """Return an even grid as one, other numbers on a logarithmic scale, text as choices."""
-    low, high = axis[0], axis[-1]
-    if isinstance(low, str) or isinstance(high, str):
+    if any(isinstance(value, str) for value in axis):
         return Categorical(choices=list(axis))
-    even = _is_even(axis)
-    if isinstance(low, int) and isinstance(high, int):
-        step = (high - low) // (len(axis) - 1) if even else 1
-        return Int(low=low, high=high, log=not even, step=step)
-    step_size = (high - low) / (len(axis) - 1) if even else None
-    return Float(low=low, high=high, log=not even, step=step_size)
+    numbers, unit = np.asarray(axis, dtype=np.float64), None
+    if not np.allclose(np.diff(numbers), numbers[1] - numbers[0]):
+        base = 2 if isinstance(axis[0], int) else 10
+        numbers, unit = np.log(numbers) / np.log(base), f"log{base}"
+    low, step = numbers[0], (numbers[-1] - numbers[0]) / (len(axis) - 1)
+    if np.allclose([low, step], np.round([low, step])):
+        low, step = round(low), round(step)
+        return Int(low=low, high=low + step * (len(axis) - 1), step=step, unit=unit)
+    low, step = round(low, _DIGITS), round(step, _DIGITS)
+    high = round(low + step * (len(axis) - 1), _DIGITS)
+    return Float(low=low, high=high, step=step, unit=unit)
 
 
-def _is_text(axis: Axis) -> bool:
-    return isinstance(axis[0], str)
-
-
-def _is_even(axis: Axis) -> bool:
-    gaps = np.diff(np.asarray(axis, dtype=np.float64))
-    return bool(np.allclose(gaps, gaps[0]))
-
-
-def _scale(axis: Axis) -> NDArray[np.float64]:
-    numbers = np.asarray(axis, dtype=np.float64)
-    return numbers if _is_even(axis) else np.asarray(np.log(numbers))
+def _index(parameter: Float | Int | Categorical, value: Any) -> int:
+    if isinstance(parameter, Categorical):
+        return parameter.choices.index(value)
+    assert parameter.step is not None
+    return int(round((value - parameter.low) / parameter.step))

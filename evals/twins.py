@@ -98,7 +98,7 @@ def plateau(table: Table) -> Task:
 def masked(table: Table) -> Task:
     """Return the plain task under names and ranges that mean nothing: X1..Xd, unnamed data.
 
-    Each range is moved affinely, on the scale on which the parameter is searched.
+    Each range is moved affinely.
     """
     plain = task_of(table)
     rng = np.random.default_rng(0)
@@ -128,8 +128,7 @@ def _mask(
     low, step = int(rng.integers(-20, 20)), int(rng.integers(1, 6))
     if isinstance(parameter, Categorical):
         return Categorical(choices=[f"C{i + 1}" for i in range(len(parameter.choices))])
-    if parameter.log or parameter.step is None:
-        return Float(low=low, high=low + 7 * step)
+    assert parameter.step is not None  # a table is a grid
     last = round((parameter.high - parameter.low) / parameter.step)
     return Int(low=low, high=low + last * step, step=step)
 

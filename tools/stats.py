@@ -49,11 +49,14 @@ class Interval:
         return "worse" if self.low > 0 else "unclear"
 
 
-def mean_interval(tasks: Sequence[ArrayLike], *, seed: int = 0) -> Interval:
+def mean_interval(
+    tasks: Sequence[ArrayLike], *, weights: Sequence[float] | None = None, seed: int = 0
+) -> Interval:
     """Return the mean over tasks of the mean over seeds, with its interval.
 
     Args:
         tasks: One array a task, of shape (seeds of this task,), each with at least one value.
+        weights: The share of each task in the mean; None for equal ones.
         seed: Seed of the resampling.
 
     Raises:
@@ -65,24 +68,31 @@ def mean_interval(tasks: Sequence[ArrayLike], *, seed: int = 0) -> Interval:
     for i, task in enumerate(values):
         if task.ndim != 1 or len(task) == 0 or not np.isfinite(task).all():
             raise ValueError(f"task {i} must have finite values of shape (seeds,), but got {task}")
-    mean = float(np.mean([task.mean() for task in values]))
+    shares_of_tasks = np.ones(len(values)) if weights is None else np.asarray(weights, float)
+    shares_of_tasks /= shares_of_tasks.sum()
+    mean = float(shares_of_tasks @ [task.mean() for task in values])
     freedom = sum(len(task) - 1 for task in values)
     if freedom == 0:
         return Interval(mean, -math.inf, math.inf, math.inf)
-    deviations = _resampled_deviations(values, seed)
+    deviations = _resampled_deviations(values, shares_of_tasks, seed)
     shares = [_moved_outwards(share, freedom) for share in (0.025, 0.975, 0.95)]
     low, high, upper = (float(mean + d) for d in np.quantile(deviations, shares))
     return Interval(mean, low, high, upper)
 
 
 def paired_difference(
-    ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike], *, seed: int = 0
+    ours: Sequence[ArrayLike],
+    theirs: Sequence[ArrayLike],
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
 ) -> Interval:
     """Return the mean of "ours minus theirs" over tasks and seeds, with its interval.
 
     Args:
         ours: One array a task, of shape (seeds of this task,).
         theirs: The same tasks and seeds, in the same order.
+        weights: The share of each task in the mean; None for equal ones.
         seed: Seed of the resampling.
 
     Raises:
@@ -95,19 +105,21 @@ def paired_difference(
     for i, (a, b) in enumerate(pairs):
         if a.shape != b.shape:
             raise ValueError(f"task {i} must have the same seeds in both, got {a.shape}, {b.shape}")
-    return mean_interval([a - b for a, b in pairs], seed=seed)
+    return mean_interval([a - b for a, b in pairs], weights=weights, seed=seed)
 
 
-def _resampled_deviations(tasks: Sequence[NDArray[np.float64]], seed: int) -> NDArray[np.float64]:
+def _resampled_deviations(
+    tasks: Sequence[NDArray[np.float64]], shares: NDArray[np.float64], seed: int
+) -> NDArray[np.float64]:
     """Return how far resampled means lie from the mean, of the spread that they should have."""
     rng = np.random.default_rng(seed)
     total = np.zeros(_RESAMPLES)
-    for task in tasks:
+    for task, share in zip(tasks, shares, strict=True):
         n = len(task)
         if n > 1:  # the only value of a task cannot tell how others would differ
             resampled = task[rng.integers(n, size=(_RESAMPLES, n))].mean(axis=1)
-            total += (resampled - task.mean()) * math.sqrt(n / (n - 1))
-    return total / len(tasks)
+            total += share * (resampled - task.mean()) * math.sqrt(n / (n - 1))
+    return total
 
 
 def _moved_outwards(share: float, freedom: int) -> float:

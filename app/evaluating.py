@@ -1,0 +1,91 @@
+"""The commands that compare optimisers on tasks with known optima."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from .tables import plain
+from .terminal import fail, out
+
+if TYPE_CHECKING:
+    from ..evals.results import Result
+
+app = typer.Typer(name="eval", help="Compare optimisers on tasks with known optima.")
+
+_OUTPUT = Path("evals-results")
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the suites with their tasks, and the methods."""
+    from ..evals.methods import METHODS
+    from ..evals.suites import SUITES
+
+    console = out()
+    console.print("[bold]suites[/bold]")
+    for suite, tasks in SUITES.items():
+        names = f"{len(tasks)} tasks" if suite == "all" else ", ".join(tasks)
+        console.print(f"  {suite}: {names}", markup=False, highlight=False)
+    console.print("[bold]methods[/bold]")
+    for method in METHODS.values():
+        console.print(f"  {method.name}: {method.meaning}", markup=False, highlight=False)
+
+
+@app.command("run")
+def run_(
+    suite: Annotated[str, typer.Argument(help="A suite; `luthier eval list` shows them.")],
+    methods: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Compare only this method; may stand several times. [default: all]"),
+    ] = None,
+    tasks: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Run only this task of the suite; may stand several times."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 5,
+    trials: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Trials of a run. [default: the task's own budget]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
+    output: Annotated[Path, typer.Option(help="The folder of the results.")] = _OUTPUT,
+) -> None:
+    """Run methods on the tasks of a suite; the same command goes on where it was stopped."""
+    from ..evals.runner import cells_of, run
+    from ..evals.suites import methods_of, tasks_of
+
+    chosen = methods_of(methods or [])
+    cells = cells_of(tasks_of(suite, tasks or []), chosen, seeds, trials)
+    console = out()
+
+    def show(result: Result) -> None:
+        crash = "" if result.crash is None else f"  CRASHED: {plain(result.crash.error)}"
+        console.print(
+            f"{result.task}  {result.method}  seed {result.seed}  regret {result.regret[-1]:.3f}"
+            f"  {result.seconds:.1f} CPU-s{crash}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    try:
+        run(cells, output, workers, show)
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on with what is missing", code=130)
+    done = f"{len(cells)} runs are in {output}. Next: luthier eval report {output}"
+    console.print(plain(done), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of the results.")] = _OUTPUT,
+) -> None:
+    """Write and print what the results say: regrets, verdicts, curves, and where we lose."""
+    from ..evals.report import write_report
+
+    print(write_report(folder))
+    written = f"Written to {folder / 'report.md'} and {folder / 'curves.html'}."
+    out().print(plain(written), markup=False, highlight=False, soft_wrap=True)
