@@ -37,14 +37,8 @@ def list_() -> None:
 @app.command("run")
 def run_(
     suite: Annotated[str, typer.Argument(help="A suite; `luthier eval list` shows them.")],
-    methods: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Compare only this method; may stand several times. [default: all]"),
-    ] = None,
-    tasks: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Run only this task of the suite; may stand several times."),
-    ] = None,
+    methods: Annotated[str, typer.Option(help="Methods, as tpe,gp; all if none is named.")] = "",
+    tasks: Annotated[str, typer.Option(help="Tasks of the suite; all if none is named.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 5,
     trials: Annotated[
         Optional[int],  # noqa: UP045
@@ -57,8 +51,8 @@ def run_(
     from ..evals.runner import cells_of, run
     from ..evals.suites import methods_of, tasks_of
 
-    chosen = methods_of(methods or [])
-    cells = cells_of(tasks_of(suite, tasks or []), chosen, seeds, trials)
+    chosen = methods_of(_names(methods))
+    cells = cells_of(tasks_of(suite, _names(tasks)), chosen, seeds, trials)
     console = out()
 
     def show(result: Result) -> None:
@@ -77,6 +71,10 @@ def run_(
         fail("stopped; the same command goes on with what is missing", code=130)
     done = f"{len(cells)} runs are in {output}. Next: luthier eval report {output}"
     console.print(plain(done), markup=False, highlight=False, soft_wrap=True)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @app.command()

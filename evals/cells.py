@@ -15,7 +15,7 @@ from ..tools.quiet import quiet
 from ..tools.space import Configuration, Float, Int, SearchSpace
 from .methods import Method
 from .results import Crash, Result
-from .task import WORST_REGRET, Evaluation, Task
+from .task import WORST_REGRET, EvalError, Evaluation, Task
 
 STARTS = 5
 """The first points, which all methods share."""
@@ -61,13 +61,22 @@ class _Run:
             trial = study.ask()
             configuration = _suggest(trial, self.task.space)
             self.seconds += time.process_time() - begun
-            noise = _seed(f"noise/{self.task.starts}/{self.seed}/{number}")
-            evaluation = self.task.objective(configuration, noise)
+            evaluation = self._evaluate(configuration, number)
             self.incumbent.see(evaluation)
             self.regret.append(round(self.incumbent.regret, _DIGITS))
             self.failed += not _is_good(evaluation)
             begun = time.process_time()
             _tell(study, trial, evaluation)
+
+    def _evaluate(self, configuration: Configuration, number: int) -> Evaluation:
+        noise = _seed(f"noise/{self.task.starts}/{self.seed}/{number}")
+        try:
+            return self.task.objective(configuration, noise)
+        except Exception as error:
+            raise EvalError(
+                f"task {self.task.name!r} raised {type(error).__name__}: {error} for "
+                f"{configuration}; mend the task, for no method is to blame"
+            ) from error
 
 
 def run_cell(
@@ -84,11 +93,16 @@ def run_cell(
         seed: Seed of the method, of the first points and of the noise.
         trials: Number of trials.
         lineage: Versions to note in the result.
+
+    Raises:
+        EvalError: If the task's objective raises.
     """
     run, crash = _Run(task, seed), None
     with quiet():
         try:
             run.go(method, trials)
+        except EvalError:
+            raise
         except Exception as error:  # whatever it is, it is the method's result
             crash = Crash(len(run.regret), f"{type(error).__name__}: {error}")
     regret = run.regret + [WORST_REGRET] * (trials - len(run.regret))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,10 +61,9 @@ def _line(standing: Standing, method: str, color: str, *, show_legend: bool) -> 
     above, below = [0.0] * len(curve), [0.0] * len(curve)
     for mark in standing.marks:
         interval = standing.mean(method, mark)
-        above[mark - 1], below[mark - 1] = (
-            interval.high - interval.mean,
-            interval.mean - interval.low,
-        )
+        if math.isfinite(interval.low):  # there are enough seeds for a bar
+            above[mark - 1] = interval.high - interval.mean
+            below[mark - 1] = interval.mean - interval.low
     return go.Scatter(
         x=list(range(1, len(curve) + 1)),
         y=curve,

@@ -52,9 +52,9 @@ def load_curves(name: str) -> NDArray[np.float32]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             curves: NDArray[np.float32] = archive["curves"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise EvalError(
-            f"the recorded table {str(path)!r} cannot be read ({error}); install luthier again, or "
+            f"the recorded table {str(path)!r} is missing or damaged; install luthier again, or "
             f"record it: python -m luthier.evals.recording {name} FOLDER"
         ) from None
     return curves

@@ -171,7 +171,7 @@ RECORDINGS = {
                 "batch_size": [16, 64],
             },
             epochs=10,
-            seeds=3,
+            seeds=2,
             make=make_cnn,
             forward=cnn,
         ),

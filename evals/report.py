@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from .standings import Standing, over_families, standings_of
 from .task import EvalError
 
 _MISSING_SHOWN = 20
+_LOSSES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _regrets(standings: Sequence[Standing], results: Sequence[Result]) -> Iterat
         yield _row(["method", *(f"after {mark} trials" for mark in marks), "CPU ms a trial"])
         yield _row(["---"] * (len(marks) + 2))
         means = {m: [standing.mean(m, at) for at in marks] for m in standing.methods}
-        best = [min(column, key=lambda i: i.mean).mean for column in zip(*means.values())]  # noqa: B905
+        best = [min(i.mean for i in column) for column in zip(*means.values(), strict=True)]
         for method, intervals in means.items():
             cells = [
                 f"**{_interval(i)}**" if i.mean == b else _interval(i)
@@ -132,20 +134,23 @@ def _verdicts(pairs: Sequence[_Pair]) -> Iterator[str]:
 
 
 def _losses(families: Sequence[_Pair], tasks: Sequence[_Pair]) -> Iterator[str]:
+    """Yield where the first of two methods is behind: what is beyond noise first, then by size."""
     yield from ("", "## Where we lose", "")
-    for kind, pairs in (("Families", families), ("Tasks", tasks)):
-        behind = sorted(
-            (p for p in pairs if p.difference.mean > 0), key=lambda p: -p.difference.mean
-        )
-        beyond = [p for p in behind if p.difference.low > 0]
+    for kind, pairs in (("families", families), ("tasks", tasks)):
+        behind = [pair for pair in pairs if pair.difference.mean > 0]
+        beyond = sum(pair.difference.low > 0 for pair in behind)
         yield (
-            f"{kind}: behind in {len(behind)} of {len(pairs)} comparisons, "
-            f"in {len(beyond)} of them beyond noise{':' if beyond else '.'}"
+            f"By {kind}: behind in {len(behind)} of {len(pairs)} comparisons, {beyond} of them "
+            f"beyond noise{':' if behind else '.'}"
         )
         yield ""
-        for p in beyond:
-            yield f"- {p.place}, after {p.at} trials: {p.ours} – {p.other} {_signed(p.difference)}"
-        if beyond:
+        behind.sort(key=lambda pair: (pair.difference.low <= 0, -pair.difference.mean))
+        shown = behind[: max(beyond, _LOSSES_SHOWN)]
+        for p in shown:
+            yield f"- {p.place}, after {p.at} trials: {p.ours} – {p.other} {_judged(p.difference)}"
+        if len(behind) > len(shown):
+            yield f"- and {len(behind) - len(shown)} more, smaller and within noise"
+        if behind:
             yield ""
 
 
@@ -174,10 +179,14 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _interval(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return f"{interval.mean:.3f} [too few seeds]"
     return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _signed(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return f"{interval.mean:+.3f} [too few seeds]"
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 

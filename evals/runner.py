@@ -64,7 +64,12 @@ def run(
     from filelock import FileLock, Timeout
 
     fingerprints = {name: load_task(name).fingerprint() for name in {c.task for c in cells}}
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvalError(
+            f"cannot write results to {str(folder)!r}: {error.strerror}; name another folder"
+        ) from None
     try:
         with FileLock(folder / ".lock", timeout=0):
             missing = _missing(cells, folder, fingerprints)

@@ -22,6 +22,8 @@ MARGIN = 0.03
 Verdict = Literal["better", "no worse", "worse", "unclear"]
 
 _RESAMPLES = 10_000
+_FEWEST = 4
+"""Degrees of freedom (seeds less one, summed over tasks) below which a bootstrap tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Interval:
 
     mean: float
     low: float
-    """Lower end of the two-sided 95% interval; minus infinity if no task has two seeds."""
+    """Lower end of the two-sided 95% interval; minus infinity if there are too few seeds."""
     high: float
     """Upper end of the two-sided 95% interval."""
     upper: float
@@ -71,9 +73,9 @@ def mean_interval(
     shares_of_tasks = np.ones(len(values)) if weights is None else np.asarray(weights, float)
     shares_of_tasks /= shares_of_tasks.sum()
     mean = float(shares_of_tasks @ [task.mean() for task in values])
-    freedom = sum(len(task) - 1 for task in values)
-    if freedom == 0:
+    if sum(len(task) - 1 for task in values) < _FEWEST:
         return Interval(mean, -math.inf, math.inf, math.inf)
+    freedom = _freedom(values, shares_of_tasks)
     deviations = _resampled_deviations(values, shares_of_tasks, seed)
     shares = [_moved_outwards(share, freedom) for share in (0.025, 0.975, 0.95)]
     low, high, upper = (float(mean + d) for d in np.quantile(deviations, shares))
@@ -122,7 +124,18 @@ def _resampled_deviations(
     return total
 
 
-def _moved_outwards(share: float, freedom: int) -> float:
+def _freedom(tasks: Sequence[NDArray[np.float64]], shares: NDArray[np.float64]) -> float:
+    """Return the degrees of freedom of the mean's variance, by Satterthwaite's approximation."""
+    repeated = [(task, share) for task, share in zip(tasks, shares, strict=True) if len(task) > 1]
+    spare = np.array([len(task) - 1 for task, _ in repeated])
+    parts = np.array([share**2 * task.var(ddof=1) / len(task) for task, share in repeated])
+    if not parts.any():
+        return float(spare.sum())
+    parts /= parts.max()  # so that no square vanishes
+    return float(parts.sum() ** 2 / (parts**2 / spare).sum())
+
+
+def _moved_outwards(share: float, freedom: float) -> float:
     """Return the share of a normal distribution at which Student's has this one."""
     from scipy.stats import norm, t
 
