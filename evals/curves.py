@@ -15,6 +15,8 @@ from .standings import Standing
 
 _COLUMNS = 3
 _PANEL_WIDTH, _PANEL_HEIGHT = 400, 300
+_BAR_GAP = 0.6
+"""Trials between the bars of two methods."""
 _OTHERS = [OUTCOME_COLORS[name] for name in ("killed", "complete", "running", "out_of_memory")]
 
 
@@ -35,16 +37,18 @@ def figure_of(standings: Sequence[Standing]) -> go.Figure:
         subplot_titles=[f"{s.name} ({len(s.tasks)} tasks)" for s in drawn],
         x_title="trials",
         y_title="mean normalised regret",
+        vertical_spacing=0.2 / rows,
     )
     methods = list(dict.fromkeys(method for standing in drawn for method in standing.methods))
     colors = _colors(methods)
     for i, standing in enumerate(drawn):
-        for method in standing.methods:
-            figure.add_trace(
+        for k, method in enumerate(standing.methods):
+            beside = _BAR_GAP * (k - (len(standing.methods) - 1) / 2)
+            for trace in (
                 _line(standing, method, colors[method], show_legend=i == 0),
-                row=i // columns + 1,
-                col=i % columns + 1,
-            )
+                _bars(standing, method, colors[method], beside),
+            ):
+                figure.add_trace(trace, row=i // columns + 1, col=i % columns + 1)
     figure.update_yaxes(rangemode="tozero")
     figure = finished(figure)
     figure.update_layout(
@@ -58,12 +62,6 @@ def figure_of(standings: Sequence[Standing]) -> go.Figure:
 
 def _line(standing: Standing, method: str, color: str, *, show_legend: bool) -> go.Scatter:
     curve = standing.curve(method)
-    above, below = [0.0] * len(curve), [0.0] * len(curve)
-    for mark in standing.marks:
-        interval = standing.mean(method, mark)
-        if math.isfinite(interval.low):  # there are enough seeds for a bar
-            above[mark - 1] = interval.high - interval.mean
-            below[mark - 1] = interval.mean - interval.low
     return go.Scatter(
         x=list(range(1, len(curve) + 1)),
         y=curve,
@@ -72,7 +70,27 @@ def _line(standing: Standing, method: str, color: str, *, show_legend: bool) -> 
         showlegend=show_legend,
         mode="lines",
         line={"color": color, "width": 3 if _is_ours(method) else 1.5},
-        error_y={"array": above, "arrayminus": below, "thickness": 1, "width": 3},
+    )
+
+
+def _bars(standing: Standing, method: str, color: str, beside: float) -> go.Scatter:
+    """Draw the intervals a little beside their trial, so that no method hides another's."""
+    intervals = {mark: standing.mean(method, mark) for mark in standing.marks}
+    known = {mark: i for mark, i in intervals.items() if math.isfinite(i.low)}
+    return go.Scatter(
+        x=[mark + beside for mark in known],
+        y=[interval.mean for interval in known.values()],
+        legendgroup=method,
+        showlegend=False,
+        hoverinfo="skip",
+        mode="markers",
+        marker={"color": color, "size": 4},
+        error_y={
+            "array": [interval.high - interval.mean for interval in known.values()],
+            "arrayminus": [interval.mean - interval.low for interval in known.values()],
+            "thickness": 1.5,
+            "width": 0,
+        },
     )
 
 
