@@ -5,7 +5,8 @@ python -m luthier.evals.recording digits-cnn FOLDER --minutes 20
 The configurations that share shapes are trained side by side, as batched matrix products: the
 networks do not touch each other, so each is trained as it would be alone. Every finished group is a
 file in FOLDER; the same command goes on where an earlier one was stopped, and when all groups are
-there it writes the table to `evals/data`.
+there it writes the table to `evals/data`. The tables that come along took 6 (digits-mlp) and 10
+(digits-cnn) minutes of one core.
 """
 
 from __future__ import annotations
@@ -70,6 +71,15 @@ class _Group:
 
     def file(self, folder: Path) -> Path:
         return folder / f"{self.optimizer}_{self.width}_{self.batch_size}_{self.seed}.npy"
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What differs between the networks of a group; each of shape (networks, 1, 1)."""
+
+    rate: torch.Tensor
+    momentum: torch.Tensor
+    decay: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -237,10 +247,8 @@ def _train(recording: Recording, group: _Group) -> NDArray[np.float32]:
 
     axes = recording.axes
     grid = list(product(axes["learning_rate"], axes["momentum"], axes["weight_decay"]))
-    rate, momentum, decay = (
-        torch.tensor(column, dtype=torch.float32).reshape(-1, 1, 1)
-        for column in zip(*grid, strict=True)
-    )
+    columns = torch.tensor(grid, dtype=torch.float32).T.reshape(3, -1, 1, 1)
+    settings = _Settings(*columns)
     generator = torch.Generator().manual_seed(1000 + group.seed)
     parameters = recording.make(len(grid), group.width, generator)
     for parameter in parameters:
@@ -259,7 +267,7 @@ def _train(recording: Recording, group: _Group) -> NDArray[np.float32]:
             gradients = torch.autograd.grad(loss.sum(), parameters)
             with torch.no_grad():
                 for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
-                    rule(p, g, m, v, rate, momentum, decay, steps)
+                    rule(p, g, m, v, settings, steps)
         with torch.no_grad():
             loss = _losses(recording, parameters, data.validation, data.validation_labels)
         curves.append(loss.numpy())
@@ -281,36 +289,22 @@ def _losses(
 
 
 def _sgd(
-    p: torch.Tensor,
-    g: torch.Tensor,
-    m: torch.Tensor,
-    v: torch.Tensor,
-    rate: torch.Tensor,
-    momentum: torch.Tensor,
-    decay: torch.Tensor,
-    step: int,
+    p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, at: _Settings, step: int
 ) -> None:
-    """Take a step of `torch.optim.SGD`, with a rate of its own for each network."""
-    m.mul_(momentum).add_(g + decay * p)
-    p.sub_(rate * m)
+    """Take a step of `torch.optim.SGD`."""
+    m.mul_(at.momentum).add_(g + at.decay * p)
+    p.sub_(at.rate * m)
 
 
 def _adamw(
-    p: torch.Tensor,
-    g: torch.Tensor,
-    m: torch.Tensor,
-    v: torch.Tensor,
-    rate: torch.Tensor,
-    momentum: torch.Tensor,
-    decay: torch.Tensor,
-    step: int,
+    p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, at: _Settings, step: int
 ) -> None:
     """Take a step of `torch.optim.AdamW`; the momentum is its first beta."""
-    p.mul_(1 - rate * decay)
-    m.mul_(momentum).add_((1 - momentum) * g)
+    p.mul_(1 - at.rate * at.decay)
+    m.mul_(at.momentum).add_((1 - at.momentum) * g)
     v.mul_(_ADAM_SECOND).addcmul_(g, g, value=1 - _ADAM_SECOND)
     slope = (v / (1 - _ADAM_SECOND**step)).sqrt_().add_(_ADAM_EPSILON)
-    p.sub_(rate * m / (1 - momentum**step) / slope)
+    p.sub_(at.rate * m / (1 - at.momentum**step) / slope)
 
 
 def _digits() -> _Digits:

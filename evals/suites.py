@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from ..tools.space import did_you_mean
@@ -11,35 +11,37 @@ from .methods import METHODS, Method
 from .tables import Table, task_of
 from .task import EvalError, Task
 
-
-def _made_of(load: Callable[[str], Table], make: Callable[[Table], Task], name: str) -> Task:
-    return make(load(name))
-
-
-_public = partial(partial, _made_of, hpo_tables.load_table)
-_recorded = partial(partial, _made_of, recorded.load_table)
+Loaders = dict[str, Callable[[], Task]]
+"""Name of a task to what opens it."""
 
 
-_LOADERS: dict[str, Callable[[], Task]] = {
-    **{name: _public(task_of, name) for name in hpo_tables.NAMES},
-    **{f"{name}-heavy": _public(twins.heavy_tailed, name) for name in hpo_tables.NAMES},
-    **{f"{name}-plateau": _public(twins.plateau, name) for name in hpo_tables.NAMES},
-    **{f"{name}-masked": _public(twins.masked, name) for name in hpo_tables.NAMES},
-    **{name: _recorded(task_of, name) for name in recorded.NAMES},
-    **{name: partial(live.load_task, name) for name in live.NAMES},
-    **{name: partial(synthetic.load_task, name) for name in synthetic.NAMES},
+def _tables(
+    load: Callable[[str], Table], make: Callable[[Table], Task], names: Iterable[str], ending: str
+) -> Loaders:
+    def opening(name: str) -> Callable[[], Task]:
+        return lambda: make(load(name))
+
+    return {name + ending: opening(name) for name in names}
+
+
+_public = partial(_tables, hpo_tables.load_table, names=hpo_tables.NAMES)
+
+_LOADERS: dict[str, Loaders] = {
+    "tables": _public(task_of, ending=""),
+    "heavy-tailed": _public(twins.heavy_tailed, ending="-heavy"),
+    "plateau": _public(twins.plateau, ending="-plateau"),
+    "masked": _public(twins.masked, ending="-masked"),
+    "recorded": _tables(recorded.load_table, task_of, recorded.NAMES, ""),
+    "live": {name: partial(live.load_task, name) for name in live.NAMES},
+    "synthetic": {name: partial(synthetic.load_task, name) for name in synthetic.NAMES},
 }
+
+_ALL: Loaders = {name: load for loaders in _LOADERS.values() for name, load in loaders.items()}
 
 SUITES: dict[str, tuple[str, ...]] = {
     "smoke": ("digits-mlp", "bbob-sphere", "conditional"),
-    "tables": hpo_tables.NAMES,
-    "heavy-tailed": tuple(f"{name}-heavy" for name in hpo_tables.NAMES),
-    "plateau": tuple(f"{name}-plateau" for name in hpo_tables.NAMES),
-    "masked": tuple(f"{name}-masked" for name in hpo_tables.NAMES),
-    "recorded": recorded.NAMES,
-    "live": live.NAMES,
-    "synthetic": synthetic.NAMES,
-    "all": tuple(_LOADERS),
+    **{suite: tuple(loaders) for suite, loaders in _LOADERS.items()},
+    "all": tuple(_ALL),
 }
 """Name to the names of its tasks."""
 
@@ -50,9 +52,9 @@ def load_task(name: str) -> Task:
     Raises:
         EvalError: If there is none of this name, or its data are not there.
     """
-    if name not in _LOADERS:
-        raise EvalError(f"unknown task {name!r}" + did_you_mean(name, _LOADERS))
-    return _LOADERS[name]()
+    if name not in _ALL:
+        raise EvalError(f"unknown task {name!r}" + did_you_mean(name, _ALL))
+    return _ALL[name]()
 
 
 def tasks_of(suite: str, only: Sequence[str] = ()) -> tuple[str, ...]:
