@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from .tables import plain
+from .tables import number_text, plain
 from .terminal import fail, out
 
 if TYPE_CHECKING:
@@ -19,12 +19,20 @@ _OUTPUT = Path("evals-results")
 
 
 @app.command("list")
-def list_() -> None:
-    """Show the suites with their tasks, and the methods."""
+def list_(
+    suite: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="Show this suite's tasks, with what is known of each."),
+    ] = None,
+) -> None:
+    """Show the suites and the methods, or the tasks of a suite."""
     from ..evals.methods import METHODS
     from ..evals.suites import SUITES
 
     console = out()
+    if suite is not None:
+        _list_tasks(suite)
+        return
     console.print("[bold]suites[/bold]")
     for suite, tasks in SUITES.items():
         names = f"{len(tasks)} tasks" if suite == "all" else ", ".join(tasks)
@@ -32,6 +40,23 @@ def list_() -> None:
     console.print("[bold]methods[/bold]")
     for method in METHODS.values():
         console.print(f"  {method.name}: {method.meaning}", markup=False, highlight=False)
+
+
+def _list_tasks(suite: str) -> None:
+    from ..evals.suites import load_task, tasks_of
+
+    console = out()
+    for task in map(load_task, tasks_of(suite)):
+        parameters = ", ".join(task.space.parameters)
+        console.print(f"[bold]{task.name}[/bold] ({task.family})", highlight=False)
+        for line in (
+            task.card,
+            f"{task.direction}; best {number_text(task.f_star)}, median "
+            f"{number_text(task.f_median)}, noise {task.noise:.3f} of the way between them",
+            f"{task.budget} trials; {len(task.space.parameters)} parameters: {parameters}",
+            f"{task.source}; {task.licence}",
+        ):
+            console.print(f"  {line}", markup=False, highlight=False)
 
 
 @app.command("run")

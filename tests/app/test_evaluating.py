@@ -26,9 +26,18 @@ def test_list_shows_suites_and_methods(luthier: Luthier) -> None:
     assert "tpe: Optuna's TPESampler()" in listed
 
 
+def test_list_of_a_suite_shows_what_is_known_of_its_tasks(luthier: Luthier) -> None:
+    listed = luthier("eval", "list", "synthetic").out
+
+    assert "bbob-sphere (synthetic)" in listed
+    assert "minimize; best 0, median" in listed
+    assert "50 trials; 5 parameters: x1, x2, x3, x4, x5" in listed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("list", "tabels"), "unknown suite 'tabels'; did you mean 'tables'?"),
         (("run", "tabels"), "unknown suite 'tabels'; did you mean 'tables'?"),
         (("run", "tables", "--tasks", "segmnt"), "no task 'segmnt'; did you mean 'segment'?"),
         (("run", "smoke", "--methods", "gp,tp"), "unknown method 'tp'; did you mean 'tpe'?"),

@@ -67,28 +67,67 @@ def test_results_of_a_changed_task_or_method_are_replaced(tmp_path: Path) -> Non
     assert len(read_results(tmp_path)) == 2
 
 
+def begun(folder: Path, seeds: int) -> subprocess.Popen[str]:
+    """Start a run in a process of its own; return it once its first result is written."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "luthier.app", "eval", "run", "synthetic"),
+            *("--tasks", "conditional", "--methods", "random,tpe", "--trials", "8"),
+            *("--seeds", str(seeds), "--output", str(folder)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
 def test_a_killed_run_goes_on_and_leaves_no_process_behind(tmp_path: Path) -> None:
-    command = [
-        *(sys.executable, "-m", "luthier.app", "eval", "run", "synthetic"),
-        *("--tasks", "conditional,bbob-sphere", "--methods", "random,tpe"),
-        *("--seeds", "3", "--trials", "8", "--output", str(tmp_path / "killed")),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()  # the first result is written
-        workers = psutil.Process(process.pid).children(recursive=True)
+    with begun(tmp_path, seeds=4) as process:
+        workers = workers_of(process)
         process.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=30)
-    early = read_results(tmp_path / "killed")
+    early = read_results(tmp_path)
 
-    again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    cells = cells_of(["conditional"], FAST, seeds=4, trials=8)
+    ran: list[Result] = []
+    run(cells, tmp_path, on_result=ran.append)
 
-    cells = cells_of(["conditional", "bbob-sphere"], FAST, seeds=3, trials=8)
     assert alive == []
-    assert again.count("  seed ") == len(cells) - len(early)
-    assert {r.cell: r.regret for r in read_results(tmp_path / "killed")} == {
+    assert len(ran) == len(cells) - len(early)
+    assert {r.cell: r.regret for r in read_results(tmp_path)} == {
         c: run_cell(load_task(c.task), METHODS[c.method], c.seed, c.trials).regret for c in cells
     }
+
+
+def test_ctrl_c_ends_a_run_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+    with begun(tmp_path, seeds=2000) as process:
+        workers = workers_of(process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=30)
+
+    assert process.returncode == 130
+    assert errors == "error: stopped; the same command goes on with what is missing\n"
+    assert alive == []
+
+
+def test_a_worker_that_is_killed_is_reported_and_nothing_is_lost(tmp_path: Path) -> None:
+    with begun(tmp_path, seeds=2000) as process:
+        (worker,) = workers_of(process)
+        worker.kill()
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert "a process of the eval was killed, perhaps for want of memory" in errors
+    assert read_results(tmp_path)
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
