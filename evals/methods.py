@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..tools.space import Scalar
@@ -61,6 +63,15 @@ def _classical(task: Task, seed: int) -> BaseSampler:
     return ClassicalSampler(task.space, seed=seed)
 
 
+def _code(*files: str) -> str:
+    """Return a hash of files of the package: where they change, results are not reused."""
+    package = Path(__file__).parent.parent
+    text = b"".join((package / file).read_bytes() for file in files)
+    return sha256(text).hexdigest()[:16]
+
+
+_CLASSICAL: dict[str, Scalar] = {"start_up": 5, "code": _code("agent/classical.py")}
+
 METHODS = {
     method.name: method
     for method in (
@@ -68,7 +79,7 @@ METHODS = {
         Method("sobol", "scrambled Sobol points", _sobol),
         Method("tpe", "Optuna's TPESampler()", _tpe),
         Method("gp", "Optuna's GPSampler(n_startup_trials=5)", _gp, {"n_startup_trials": 5}),
-        Method("classical", "Luthier's ClassicalSampler", _classical, {"start_up": 5}, ours=True),
+        Method("classical", "Luthier's ClassicalSampler", _classical, _CLASSICAL, ours=True),
     )
 }
 """Name to method."""

@@ -98,6 +98,7 @@ def _missing(cells: Sequence[Cell], folder: Path, fingerprints: Mapping[str, str
 def _run_in_processes(
     cells: Sequence[Cell], folder: Path, workers: int, on_result: Callable[[Result], None]
 ) -> None:
+    not_ours = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
     )
@@ -114,7 +115,7 @@ def _run_in_processes(
             "on with what is missing"
         ) from None
     except BaseException:
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - not_ours:
             process.terminate()
         raise
     finally:

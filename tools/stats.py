@@ -38,15 +38,15 @@ class Interval:
     upper: float
     """One-sided 95% upper bound."""
 
-    def verdict(self, margin: float = MARGIN) -> Verdict:
+    def verdict(self) -> Verdict:
         """Judge a difference "this minus the other", where smaller is better.
 
         `better`: the two-sided interval lies below 0. `no worse`: the one-sided upper bound is
-        under the margin. `worse`: the two-sided interval lies above 0.
+        under `MARGIN`. `worse`: the two-sided interval lies above 0.
         """
         if self.high < 0:
             return "better"
-        if self.upper < margin:
+        if self.upper < MARGIN:
             return "no worse"
         return "worse" if self.low > 0 else "unclear"
 

@@ -52,19 +52,18 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_results_of_a_changed_task_or_method_are_replaced(tmp_path: Path) -> None:
-    cells = cells_of(["conditional"], FAST, seeds=1, trials=6)
+    cells = cells_of(["conditional"], FAST, seeds=2, trials=6)
     run(cells, tmp_path)
-    old = [
-        Result(**{**vars(r), "fingerprint": "old"} if r.method == "tpe" else vars(r))
-        for r in read_results(tmp_path)
-    ]
+    changes = [{"fingerprint": "old"}, {"settings": {"code": "old"}}, {}, {}]
+    results = read_results(tmp_path)
+    old = [Result(**{**vars(r), **c}) for r, c in zip(results, changes, strict=True)]
     rewrite(tmp_path, old)
 
     ran: list[Result] = []
     run(cells, tmp_path, on_result=ran.append)
 
-    assert [result.method for result in ran] == ["tpe"]
-    assert len(read_results(tmp_path)) == 2
+    assert [result.cell for result in ran] == [result.cell for result in old[:2]]
+    assert len(read_results(tmp_path)) == 4
 
 
 def begun(folder: Path, seeds: int) -> subprocess.Popen[str]:
