@@ -208,7 +208,7 @@ def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> st
 
 def _kill_what_is_left(launcher: Mapping[str, Any]) -> None:
     """Kill the trial of a launcher that was lost, which could not clean up after it."""
-    trial = launcher["trial"]
+    trial = launcher.get("trial")
     # Its number may belong to another process by now.
-    if start_ticks(trial["pid"]) in (None, trial["start"]):
+    if trial is not None and start_ticks(trial["pid"]) in (None, trial["start"]):
         kill_session(trial["pid"])
