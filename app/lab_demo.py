@@ -106,9 +106,7 @@ def story(study: Study) -> RenderableType:
         summary += Text(f"{', ' if number else ''}{count} ") + state_text(state)
     again = sum(len(trial.attempts) > 1 for trial in trials)
     lost = sum(trial.state is Outcome.INFRASTRUCTURE for trial in trials)
-    summary.append(
-        f": {len(trials)} trials, {again} of them run again, {lost} lost to the machine."
-    )
+    summary.append(f": {len(trials)} trials, {again} run again, {lost} lost to the machine.")
     return Group(*lines, summary)
 
 
