@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..tools.leases import Lease, Leases, devices_of
 from ..tools.outcomes import Outcome, Verdict
 from ..tools.records import TrialRecord
@@ -14,18 +16,21 @@ from .history import Ended, History
 class Placement:
     """Gives devices to trials, and takes those out of service that fail them."""
 
-    def __init__(self, leases: Leases, writer: Writer, history: History) -> None:
+    def __init__(
+        self, leases: Leases, writer: Writer, history: History, running: Mapping[int, Run]
+    ) -> None:
         """Begin with what the study's history says of its devices."""
         self._leases = leases
         self._writer = writer
         self._history = history
+        self._running = running
 
     def place(self, trial: TrialRecord | None) -> Lease | None:
         """Return a lease for a trial (None: a new one), None if no device is free for it now."""
         suspicions = self._suspicions()
-        if not suspicions:
-            return self._leases.acquire()
-        held_back = {name for name, suspicion in suspicions.items() if suspicion.holds_back}
+        busy = {device for run in self._running.values() for device in run.lease.devices}
+        # Nobody waits for the word of a device on which nothing runs.
+        held_back = {name for name, s in suspicions.items() if s.holds_back and busy - {name}}
         failed = {
             device
             for attempt in (trial.attempts if trial is not None else ())
@@ -34,7 +39,11 @@ class Placement:
         }
         # What failed everywhere must be tried somewhere all the same.
         avoid = held_back | (failed if suspicions.keys() - failed else set())
-        return self._leases.acquire(avoid) if suspicions.keys() - avoid else None
+        lease = self._leases.acquire(avoid) if not avoid or suspicions.keys() - avoid else None
+        if lease is None:
+            for device, reason in self._leases.stuck().items():
+                self._take_out(device, reason)
+        return lease
 
     def is_suspect(self, run: Run, verdict: Verdict) -> bool:
         """Tell whether a crash may be its devices' fault, so that another one should try."""
@@ -57,10 +66,13 @@ class Placement:
         for device, suspicion in self._suspicions().items():
             reason = suspicion.verdict()
             if reason is not None:
-                self._leases.take_out(device, reason)
-                self._writer.note("out_of_service", device=device, reason=reason)
+                self._take_out(device, reason)
                 blamed += suspicion.row
         return blamed
+
+    def _take_out(self, device: str, reason: str) -> None:
+        self._leases.take_out(device, reason)
+        self._writer.note("out_of_service", device=device, reason=reason)
 
     def _suspicions(self) -> dict[str, Suspicion]:
         """Return what speaks against the devices in service; nothing while no attempt failed."""

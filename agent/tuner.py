@@ -73,7 +73,7 @@ class Tuner:
         self._limits = Limits(writer, self._history, self._running, policy)
         self._pruning = make_pruning(study.spec, trials)
         self._watcher = Watcher(writer, executor, self._pruning)
-        self._placement = Placement(leases, writer, self._history)
+        self._placement = Placement(leases, writer, self._history, self._running)
         self._keeper = Keeper(writer, workspace, self._history)
         self._starter = Starter(
             writer,
