@@ -7,8 +7,8 @@ from ..tools.outcomes import Outcome, Verdict
 from ..tools.records import TrialRecord
 from ..tools.writer import Writer
 from .attempts import Run
-from .breakers import SUSPICIOUS, Suspicion
-from .history import Ended, History
+from .breakers import SUSPICIOUS, Conviction, Suspicion, convictions
+from .history import History
 
 
 class Placement:
@@ -32,9 +32,12 @@ class Placement:
             if attempt.outcome in SUSPICIOUS and not attempt.never_began
             for device in devices_of(attempt.slot)
         }
-        # What failed everywhere must be tried somewhere all the same.
-        avoid = held_back | (failed if suspicions.keys() - failed else set())
-        return self._leases.acquire(avoid) if suspicions.keys() - avoid else None
+        # Where nobody else can tell, a device is held back in vain, and what failed everywhere must
+        # be tried somewhere all the same.
+        for avoid in (held_back | failed, failed, held_back):
+            if len(suspicions.keys() - avoid) >= self._leases.per_trial:
+                return self._leases.acquire(avoid)
+        return self._leases.acquire()
 
     def is_suspect(self, run: Run, verdict: Verdict) -> bool:
         """Tell whether a crash may be its devices' fault, so that another one should try."""
@@ -47,20 +50,15 @@ class Placement:
             for device in run.lease.devices
         )
 
-    def judge(self) -> list[Ended]:
-        """Take devices out of service that fail trials for reasons of their own.
+    def convictions(self) -> list[Conviction]:
+        """Return the devices in service that fail trials for reasons of their own."""
+        return convictions(self._suspicions().values(), self._history.recent)
 
-        Returns:
-            The failures that they are to blame for.
-        """
-        blamed: list[Ended] = []
-        for device, suspicion in self._suspicions().items():
-            reason = suspicion.verdict()
-            if reason is not None:
-                self._leases.take_out(device, reason)
-                self._writer.note("out_of_service", device=device, reason=reason)
-                blamed += suspicion.row
-        return blamed
+    def take_out(self, conviction: Conviction) -> None:
+        """Take a device out of service."""
+        device, reason, _ = conviction
+        self._writer.note("out_of_service", device=device, reason=reason)
+        self._leases.take_out(device, reason)
 
     def _suspicions(self) -> dict[str, Suspicion]:
         """Return what speaks against the devices in service; nothing while no attempt failed."""
@@ -70,6 +68,6 @@ class Placement:
         standing = self._leases.standing()
         return {
             device: Suspicion(device, recent, standing.reset_at.get(device, 0.0))
-            for device in self._leases.devices
+            for device in sorted(self._leases.devices)  # a set has another order in every process
             if device not in standing.out_of_service
         }
