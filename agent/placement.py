@@ -9,8 +9,8 @@ from ..tools.outcomes import Outcome, Verdict
 from ..tools.records import TrialRecord
 from ..tools.writer import Writer
 from .attempts import Run
-from .breakers import SUSPICIOUS, Suspicion
-from .history import Ended, History
+from .breakers import SUSPICIOUS, Conviction, Suspicion, convictions
+from .history import History
 
 
 class Placement:
@@ -27,9 +27,17 @@ class Placement:
 
     def place(self, trial: TrialRecord | None) -> Lease | None:
         """Return a lease for a trial (None: a new one), None if no device is free for it now."""
+        lease = self._leases.acquire(self._to_avoid(trial))
+        if lease is None:
+            for device, reason in self._leases.stuck().items():
+                self.take_out(device, reason)
+        return lease
+
+    def _to_avoid(self, trial: TrialRecord | None) -> set[str]:
+        """Return the devices that a trial is better kept from, if that leaves enough others."""
         suspicions = self._suspicions()
         busy = {device for run in self._running.values() for device in run.lease.devices}
-        # Nobody waits for the word of a device on which nothing runs.
+        # A device waits for the word of others only while something runs on them.
         held_back = {name for name, s in suspicions.items() if s.holds_back and busy - {name}}
         failed = {
             device
@@ -37,13 +45,10 @@ class Placement:
             if attempt.outcome in SUSPICIOUS and not attempt.never_began
             for device in devices_of(attempt.slot)
         }
-        # What failed everywhere must be tried somewhere all the same.
-        avoid = held_back | (failed if suspicions.keys() - failed else set())
-        lease = self._leases.acquire(avoid) if not avoid or suspicions.keys() - avoid else None
-        if lease is None:
-            for device, reason in self._leases.stuck().items():
-                self._take_out(device, reason)
-        return lease
+        for avoid in (held_back | failed, failed, held_back):
+            if len(suspicions.keys() - avoid) >= self._leases.per_trial:
+                return avoid
+        return set()  # what failed everywhere must be tried somewhere all the same
 
     def is_suspect(self, run: Run, verdict: Verdict) -> bool:
         """Tell whether a crash may be its devices' fault, so that another one should try."""
@@ -56,23 +61,14 @@ class Placement:
             for device in run.lease.devices
         )
 
-    def judge(self) -> list[Ended]:
-        """Take devices out of service that fail trials for reasons of their own.
+    def convictions(self) -> list[Conviction]:
+        """Return the devices in service that fail trials for reasons of their own."""
+        return convictions(self._suspicions().values(), self._history.recent)
 
-        Returns:
-            The failures that they are to blame for.
-        """
-        blamed: list[Ended] = []
-        for device, suspicion in self._suspicions().items():
-            reason = suspicion.verdict()
-            if reason is not None:
-                self._take_out(device, reason)
-                blamed += suspicion.row
-        return blamed
-
-    def _take_out(self, device: str, reason: str) -> None:
-        self._leases.take_out(device, reason)
+    def take_out(self, device: str, reason: str) -> None:
+        """Take a device out of service."""
         self._writer.note("out_of_service", device=device, reason=reason)
+        self._leases.take_out(device, reason)
 
     def _suspicions(self) -> dict[str, Suspicion]:
         """Return what speaks against the devices in service; nothing while no attempt failed."""
@@ -82,6 +78,6 @@ class Placement:
         standing = self._leases.standing()
         return {
             device: Suspicion(device, recent, standing.reset_at.get(device, 0.0))
-            for device in self._leases.devices
+            for device in sorted(self._leases.devices)  # a set has another order in every process
             if device not in standing.out_of_service
         }

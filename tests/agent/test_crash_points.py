@@ -22,27 +22,34 @@ from luthier.evals.lab import SPACE
 from luthier.tools.lease_file import LeaseFile
 from luthier.tools.ledger import open_ledger
 from luthier.tools.outcomes import Outcome
-from luthier.tools.spec import parse_spec
+from luthier.tools.spec import StudySpec, parse_spec
 from luthier.tools.study import Study, open_or_create, open_study
 
-SPEC = {
-    "name": "fragile",
-    "objective": {"kind": "callable", "reference": "luthier.evals.lab:network"},
-    "space": SPACE,
-    "metrics": {"val_acc": {"direction": "maximize"}},
-    "budget": {"trials": 10, "silence_seconds": 400},
-    "sampler": {"kind": "tpe", "start_up_trials": 3},
-    "pruner": {"kind": "median", "start_up_trials": 3, "warmup_steps": 2},
-    "executor": {
-        "kind": "simulated",
-        "lab": {
-            "rate": 0,
-            "devices": [{"memory_gib": 4}, {"preempted_at": [500], "speed": 1.3}],
-            "hanging_trials": [2],
-        },
+LABS = {
+    "fragile": {
+        "devices": [{"memory_gib": 4}, {"preempted_at": [500], "speed": 1.3}],
+        "hanging_trials": [2],
     },
+    "poisoned": {"devices": [{}, {"poisoned_at": 400}, {"speed": 0.8}]},
 }
+"""What goes wrong in the studies."""
 SAMPLED = 25
+
+
+def spec(name: str) -> StudySpec:
+    """Return the spec of a study that is as exact as evals are."""
+    return parse_spec(
+        {
+            "name": name,
+            "objective": {"kind": "callable", "reference": "luthier.evals.lab:network"},
+            "space": SPACE,
+            "metrics": {"val_acc": {"direction": "maximize"}},
+            "budget": {"trials": 10, "silence_seconds": 400},
+            "sampler": {"kind": "tpe", "start_up_trials": 3},
+            "pruner": {"kind": "median", "start_up_trials": 3, "warmup_steps": 2},
+            "executor": {"kind": "simulated", "lab": {"rate": 0, **LABS[name]}},
+        }
+    )
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -87,6 +94,7 @@ class Crashes:
 
     folder: Path
     parent: "subprocess.Popen[str]"
+    name: str
 
     def copy(self, name: str) -> Path:
         """Return a workspace of its own in which the study has not begun."""
@@ -98,24 +106,26 @@ class Crashes:
         """Run the study, to its end or to a write point; return what became of the worker."""
         assert self.parent.stdin is not None
         assert self.parent.stdout is not None
-        order = {"home": str(home), "name": "fragile", "die_at": die_at}
+        order = {"home": str(home), "name": self.name, "die_at": die_at}
         print(json.dumps(order), file=self.parent.stdin, flush=True)
         told: dict[str, int] = json.loads(self.parent.stdout.readline())
         return told
 
 
-@pytest.fixture(scope="module")
-def crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashes]:
+@pytest.fixture(scope="module", params=LABS)
+def crashes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Crashes]:
     """Store the study, and start the process that forks its workers."""
     folder = tmp_path_factory.mktemp("crashes")
     ledger = open_ledger(folder / "home" / "ledger.db")
-    open_or_create(ledger, parse_spec(SPEC), folder)
+    open_or_create(ledger, spec(request.param), folder)
     ledger.close()
     command = [sys.executable, str(Path(__file__).with_name("crashing.py"))]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
     ) as parent:
-        yield Crashes(folder, parent)
+        yield Crashes(folder, parent, request.param)
         assert parent.stdin is not None
         parent.stdin.close()
 
@@ -134,7 +144,7 @@ def whole(crashes: Crashes) -> Whole:
     """Run the study without a crash."""
     home = crashes.copy("whole")
     points = crashes.run(home)["passed"]
-    study = open_study("fragile", home)
+    study = open_study(crashes.name, home)
     check_books(study)
     found = summary(study)
     study.ledger.close()
@@ -149,7 +159,7 @@ def check_crashes(crashes: Crashes, whole: Whole, *points: int) -> None:
         # After a first crash there may be fewer points left.
         assert ended == {"signal": -signal.SIGKILL} or (point != points[0] and "passed" in ended)
     assert "passed" in crashes.run(home), f"the study cannot go on after {points=}"
-    study = open_study("fragile", home)
+    study = open_study(crashes.name, home)
     check_books(study)
     found = summary(study)
     for one, other in zip(found["trials"], whole.summary["trials"], strict=True):
