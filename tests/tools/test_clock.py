@@ -46,9 +46,7 @@ def test_to_move_a_clock_to_what_has_passed_changes_nothing(machine):
     assert clock.time() == 1020.0
 
 
-@given(
-    st.floats(0, 100), st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e6, 1e6)), max_size=9)
-)
+@given(st.floats(0, 100), st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e6, 1e6)), max_size=9))
 def test_a_clock_never_goes_back(rate, moves):
     with pytest.MonkeyPatch.context() as patch:
         machine = SimpleNamespace(now=0.0)

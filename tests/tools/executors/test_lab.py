@@ -100,17 +100,13 @@ CASES = [
         Outcome.OUT_OF_MEMORY,
         {"share": 0.5},
     ),
-    Case(
-        "enough memory for a share", [{"memory_gib": 8}], WHOLE, 40, COMPLETE, {"share": 0.75}
-    ),
+    Case("enough memory for a share", [{"memory_gib": 8}], WHOLE, 40, COMPLETE, {"share": 0.75}),
     Case("poisoned", [{"poisoned_at": 5}], [], 1, Outcome.CRASHED, {"at": 5}),
     Case("poisoned later", [{"poisoned_at": 5}], WHOLE, 40, COMPLETE),
     Case("dead", [{"dies_at": 5}], [], 1, LOST, {"at": 5}),
     Case("dies while it runs", [{"dies_at": 35}], [10, 20], 25, LOST, {"at": 10}),
     Case("dies after it has ended", [{"dies_at": 41}], WHOLE, 40, COMPLETE),
-    Case(
-        "one of two dies", [{}, {"dies_at": 15}], [10], 15, LOST, {"indices": (0, 1)}
-    ),
+    Case("one of two dies", [{}, {"dies_at": 15}], [10], 15, LOST, {"indices": (0, 1)}),
     Case("pre-empted", [{"preempted_at": [15, 25]}], [10], 15, LOST),
     Case("pre-empted before", [{"preempted_at": [5]}], WHOLE, 40, COMPLETE, {"at": 5}),
     Case("pre-empted again", [{"preempted_at": [5, 22]}], [10], 17, LOST, {"at": 5}),
