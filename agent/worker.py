@@ -25,6 +25,7 @@ from ..tools.devices import DevicePlan, plan_devices
 from ..tools.errors import LuthierError
 from ..tools.executors.local import LocalExecutor, tail
 from ..tools.executors.simulated import SimulatedExecutor
+from ..tools.lease_file import LeaseError
 from ..tools.leases import Leases
 from ..tools.ledger import Ledger, open_ledger
 from ..tools.objective import check_objective, preloads
@@ -40,6 +41,8 @@ from .tuner import Ending, OnTrial, Tuner
 
 _BEAT_SECONDS = 1.0
 _MIRROR_SECONDS = 2.0
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class WorkerError(LuthierError, RuntimeError):
@@ -81,7 +84,7 @@ def run_study(
         SpecError: If its objective cannot be run.
         DeviceError: If the devices that it asks for are not there.
         LeaseHeldError: If another worker runs it.
-        WorkerError: If the disk is full or the lease went to another worker.
+        WorkerError: If the disk is full or cannot be written, or the lease went to another worker.
     """
     plan = check_study(study.spec, study.working_directory)
     folder = workspace.study_folder(study.name)
@@ -96,13 +99,23 @@ def run_study(
             return _run(ledger, writer, workspace, plan, on_trial)
     except LeaseLostError as error:
         raise WorkerError(str(error)) from None
+    except LeaseError as error:
+        raise _left(study, str(error), "mend that") from None
     except (DiskFullError, OSError) as error:
-        if not isinstance(error, DiskFullError) and error.errno != errno.ENOSPC:
-            raise
-        raise WorkerError(
-            f"there is no space left on the disk of {str(workspace.folder)!r}; running trials go "
-            f"on and nothing is lost: free some, then `luthier resume {study.name}`"
-        ) from None
+        if isinstance(error, DiskFullError) or error.errno in _FULL:
+            full = f"there is no space left on the disk of {str(workspace.folder)!r}"
+            raise _left(study, full, "free some") from None
+        if error.errno in _UNWRITABLE:
+            refused = f"{str(error.filename)!r} cannot be written ({error.strerror})"
+            raise _left(study, refused, "mend that") from None
+        raise
+
+
+def _left(study: StudyRecord, why: str, remedy: str) -> WorkerError:
+    return WorkerError(
+        f"{why}; running trials go on and nothing is lost: {remedy}, then "
+        f"`luthier resume {study.name}`"
+    )
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ anew, at the same moment and on the same device; and every worker that takes ove
 """
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -33,7 +32,7 @@ LABS = {
     "poisoned": {"devices": [{}, {"poisoned_at": 400}, {"speed": 0.8}]},
 }
 """What goes wrong in the studies."""
-SAMPLED = 25
+SAMPLED = 12
 
 
 def spec(name: str) -> StudySpec:
@@ -123,7 +122,7 @@ def crashes(
     ledger.close()
     command = [sys.executable, str(Path(__file__).with_name("crashing.py"))]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
         yield Crashes(folder, parent, request.param)
         assert parent.stdin is not None
@@ -169,19 +168,18 @@ def check_crashes(crashes: Crashes, whole: Whole, *points: int) -> None:
     shutil.rmtree(home)
 
 
-def test_the_study_has_all_in_it_that_can_go_wrong(whole: Whole) -> None:
+def test_what_ought_to_go_wrong_does(crashes: Crashes, whole: Whole) -> None:
     trials = whole.summary["trials"]
-    ends = Counter(trial["end"][0] for trial in trials)
-    assert ends == {
-        Outcome.COMPLETE: 6,
-        Outcome.PRUNED: 2,
-        Outcome.OUT_OF_MEMORY: 1,
-        Outcome.TIMED_OUT: 1,
-    }
-    outcomes = [attempt[1] for trial in trials for attempt in trial["attempts"]]
-    assert outcomes.count(Outcome.INFRASTRUCTURE) == 1
+    ends = {trial["end"][0] for trial in trials}
+    lost = {end for trial in trials for _, end, *_ in trial["attempts"]} - ends
     assert {trial["source"] for trial in trials} == {"sobol", "tpe"}
-    assert whole.points >= 250
+    well = {Outcome.COMPLETE, Outcome.PRUNED}
+    if crashes.name == "fragile":
+        assert ends == well | {Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT}
+        assert lost == {Outcome.INFRASTRUCTURE}
+    else:
+        assert ends == well
+        assert lost == {Outcome.CRASHED}
 
 
 def test_a_run_without_a_crash_can_be_repeated(crashes: Crashes, whole: Whole) -> None:
@@ -199,7 +197,7 @@ def test_a_worker_may_die_at_each_of_its_writes(crashes: Crashes, whole: Whole) 
         check_crashes(crashes, whole, point)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_who_takes_over_may_die_too(crashes: Crashes, whole: Whole, seed: int) -> None:
     rng = random.Random(seed)
     check_crashes(crashes, whole, rng.randrange(whole.points), rng.randrange(60))
