@@ -21,8 +21,6 @@ class Run:
     lease: Lease
     handle: Handle
     reserved: float
-    heard_at: float
-    """When it last reported, on the loop's monotonic clock."""
     adopted: bool = False
     """Whether another worker started it."""
     values: dict[str, float] = field(default_factory=dict)
@@ -69,7 +67,11 @@ class Run:
         if verdict.outcome is Outcome.INFRASTRUCTURE:
             if self.adopted and not evidence.started:
                 return True  # its worker died before it could start it
-            lost = [a for a in self.trial.attempts if a.outcome is Outcome.INFRASTRUCTURE]
+            lost = [
+                attempt
+                for attempt in self.trial.attempts
+                if attempt.outcome is Outcome.INFRASTRUCTURE and not attempt.never_began
+            ]
             return len(lost) + 1 < most_attempts
         return verdict.outcome is Outcome.KILLED and evidence.stop_reason is StopReason.STOP
 

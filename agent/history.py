@@ -42,7 +42,7 @@ class History:
         self.counted = 0
         """Trials that count against the budget: all but imported ones."""
         self.recent: deque[Ended] = deque(maxlen=_RECENT)
-        """The attempts that ended last, oldest first."""
+        """The attempts that ended last, oldest first, without those that never began."""
         self.longest = 0.0
         """How long the longest complete trial took in its last attempt, in seconds."""
         self._waiting: set[int] = set()
@@ -55,7 +55,7 @@ class History:
             for trial in self.trials
             if not trial.imported
             for attempt in trial.attempts
-            if attempt.finished_at is not None
+            if attempt.finished_at is not None and not attempt.never_began
         ]
         ended.sort(key=lambda each: (each.attempt.finished_at or 0.0, each.attempt.id))
         self.recent.extend(ended)
@@ -84,7 +84,8 @@ class History:
         self.device_seconds += attempt.seconds or 0.0
         self.put(trial)
         self.expected_seconds = expected_trial_seconds(self.trials)
-        self.recent.append(Ended(trial.number, replace(attempt, error_tail="")))
+        if not attempt.never_began:
+            self.recent.append(Ended(trial.number, replace(attempt, error_tail="")))
 
     def waiting(self) -> list[TrialRecord]:
         """Return the trials that wait for another attempt, by number."""

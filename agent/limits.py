@@ -81,7 +81,7 @@ class Limits:
 
     def is_hung(self, run: Run) -> bool:
         """Tell whether a trial has been silent for too long."""
-        return self._clock.monotonic() - run.heard_at >= self._silence() - TICK
+        return self._clock.monotonic() - run.handle.heard_at >= self._silence() - TICK
 
     def _silence(self) -> float:
         """Return after how many seconds without a report a trial counts as hung."""
@@ -95,7 +95,8 @@ class Limits:
     def seconds_left(self) -> float:
         """Return the seconds until one of the limits is reached, infinite if none will be."""
         now, meters, runs = self._clock.monotonic(), self.meters(), self._running.values()
-        ends = [run.heard_at + self._silence() - now for run in runs if not run.handle.stop_asked]
+        handles = [run.handle for run in runs if not run.handle.stop_asked]
+        ends = [handle.heard_at + self._silence() - now for handle in handles]
         if self._wall_since is not None and meters.wall_seconds.cap is not None:
             ends.append(meters.wall_seconds.left)
         if runs and meters.device_seconds.cap is not None:

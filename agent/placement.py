@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..tools.leases import Lease, Leases, devices_of
 from ..tools.outcomes import Outcome, Verdict
 from ..tools.records import TrialRecord
 from ..tools.writer import Writer
 from .attempts import Run
-from .breakers import SUSPICIOUS, Suspicion
-from .history import Ended, History
+from .breakers import SUSPICIOUS, Conviction, Suspicion, convictions
+from .history import History
 
 
 class Placement:
     """Gives devices to trials, and takes those out of service that fail them."""
 
-    def __init__(self, leases: Leases, writer: Writer, history: History) -> None:
+    def __init__(
+        self, leases: Leases, writer: Writer, history: History, running: Mapping[int, Run]
+    ) -> None:
         """Begin with what the study's history says of its devices."""
         self._leases = leases
         self._writer = writer
         self._history = history
+        self._running = running
 
     def place(self, trial: TrialRecord | None) -> Lease | None:
         """Return a lease for a trial (None: a new one), None if no device is free for it now."""
+        lease = self._leases.acquire(self._to_avoid(trial))
+        if lease is None:
+            for device, reason in self._leases.stuck().items():
+                self.take_out(device, reason)
+        return lease
+
+    def _to_avoid(self, trial: TrialRecord | None) -> set[str]:
+        """Return the devices that a trial is better kept from, if that leaves enough others."""
         suspicions = self._suspicions()
-        if not suspicions:
-            return self._leases.acquire()
-        held_back = {name for name, suspicion in suspicions.items() if suspicion.holds_back}
+        busy = {device for run in self._running.values() for device in run.lease.devices}
+        # A device waits for the word of others only while something runs on them.
+        held_back = {name for name, s in suspicions.items() if s.holds_back and busy - {name}}
         failed = {
             device
             for attempt in (trial.attempts if trial is not None else ())
-            if attempt.outcome in SUSPICIOUS
+            if attempt.outcome in SUSPICIOUS and not attempt.never_began
             for device in devices_of(attempt.slot)
         }
-        # What failed everywhere must be tried somewhere all the same.
-        avoid = held_back | (failed if suspicions.keys() - failed else set())
-        return self._leases.acquire(avoid) if suspicions.keys() - avoid else None
+        for avoid in (held_back | failed, failed, held_back):
+            if len(suspicions.keys() - avoid) >= self._leases.per_trial:
+                return avoid
+        return set()  # what failed everywhere must be tried somewhere all the same
 
     def is_suspect(self, run: Run, verdict: Verdict) -> bool:
         """Tell whether a crash may be its devices' fault, so that another one should try."""
@@ -47,20 +61,14 @@ class Placement:
             for device in run.lease.devices
         )
 
-    def judge(self) -> list[Ended]:
-        """Take devices out of service that fail trials for reasons of their own.
+    def convictions(self) -> list[Conviction]:
+        """Return the devices in service that fail trials for reasons of their own."""
+        return convictions(self._suspicions().values(), self._history.recent)
 
-        Returns:
-            The failures that they are to blame for.
-        """
-        blamed: list[Ended] = []
-        for device, suspicion in self._suspicions().items():
-            reason = suspicion.verdict()
-            if reason is not None:
-                self._leases.take_out(device, reason)
-                self._writer.note("out_of_service", device=device, reason=reason)
-                blamed += suspicion.row
-        return blamed
+    def take_out(self, device: str, reason: str) -> None:
+        """Take a device out of service."""
+        self._writer.note("out_of_service", device=device, reason=reason)
+        self._leases.take_out(device, reason)
 
     def _suspicions(self) -> dict[str, Suspicion]:
         """Return what speaks against the devices in service; nothing while no attempt failed."""
@@ -70,6 +78,6 @@ class Placement:
         standing = self._leases.standing()
         return {
             device: Suspicion(device, recent, standing.reset_at.get(device, 0.0))
-            for device in self._leases.devices
+            for device in sorted(self._leases.devices)  # a set has another order in every process
             if device not in standing.out_of_service
         }

@@ -123,7 +123,7 @@ class Starter:
         )
         self._leases.bind(lease, folder)
         handle = self._executor.submit(request)
-        return Run(trial, lease, handle, reserved, self._clock.monotonic())
+        return Run(trial, lease, handle, reserved)
 
     def stand_down(self) -> None:
         """Give back a lease that waits for a proposal."""

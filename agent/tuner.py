@@ -73,7 +73,7 @@ class Tuner:
         self._limits = Limits(writer, self._history, self._running, policy)
         self._pruning = make_pruning(study.spec, trials)
         self._watcher = Watcher(writer, executor, self._pruning)
-        self._placement = Placement(leases, writer, self._history)
+        self._placement = Placement(leases, writer, self._history, self._running)
         self._keeper = Keeper(writer, workspace, self._history)
         self._starter = Starter(
             writer,
@@ -140,6 +140,7 @@ class Tuner:
         for trial in self._inherited:
             self._adopt(trial, latest.get(trial.number, {}))
         self._inherited.clear()
+        self._exonerate()
         self._prepare()
 
     def _adopt(self, trial: TrialRecord, latest: Mapping[str, tuple[int, float]]) -> None:
@@ -148,8 +149,7 @@ class Tuner:
         folder.mkdir(parents=True, exist_ok=True)
         lease = self._leases.adopt(attempt.slot, folder)
         handle = self._executor.adopt(folder)
-        now = self._writer.clock.monotonic()
-        run = Run(trial, lease, handle, 0.0, now, adopted=True, ended_for=attempt.ended_for)
+        run = Run(trial, lease, handle, 0.0, adopted=True, ended_for=attempt.ended_for)
         # What the ledger holds of this attempt has been judged already.
         for name, (last, _) in latest.items():
             known = (trial.curves or {})[name]
@@ -234,7 +234,7 @@ class Tuner:
         ended = 0
         for run in list(self._running.values()):
             evidence = self._executor.ended(run.handle)  # before its last reports are read
-            self._watcher.observe(run)
+            self._watcher.observe(run, ended=evidence is not None)
             if evidence is not None:
                 self._settle(run, evidence)
                 ended += 1
@@ -270,11 +270,14 @@ class Tuner:
         self._exonerate()
 
     def _exonerate(self) -> None:
-        """Give trials another attempt that failed for a device which is now out of service."""
-        blamed = [(self._history.trials[e.trial], e.attempt.id) for e in self._placement.judge()]
-        failed = [t for t, last in blamed if t.is_finished and t.attempts[-1].id == last]
-        if failed:
-            self._run_again([self._writer.reopen(t, t.configuration) for t in failed])
+        """Take devices out of service that are at fault; run again what failed only for them."""
+        for device, reason, failures in self._placement.convictions():
+            blamed = [(self._history.trials[e.trial], e.attempt.id) for e in failures]
+            failed = [t for t, last in blamed if t.is_finished and t.attempts[-1].id == last]
+            if failed:
+                self._run_again([self._writer.reopen(t, t.configuration) for t in failed])
+            # Last, so that if this worker dies before, the next one comes to the same verdict.
+            self._placement.take_out(device, reason)
 
     def _launch(self) -> None:
         while not self._paused and self._ending is None:
@@ -341,16 +344,20 @@ class Tuner:
         return True
 
     def _tell_what_is_missing(self) -> None:
-        """Say whose devices the study waits for; halt it if none of its own is in service."""
+        """Say whose devices the study waits for; halt it if too few of its own are in service."""
         if self._running or self._ending is not None:
             return
         refusal = self._leases.refusal()
-        broken = self._leases.standing().out_of_service
-        if broken.keys() >= self._leases.devices:
+        out = self._leases.standing().out_of_service
+        broken = {name: why for name, why in out.items() if name in self._leases.devices}
+        left = len(self._leases.devices) - len(broken)
+        if left < self._leases.per_trial:
             device, why = next(iter(broken.items()))
+            where = f" --study {self._name}" if self._spec.executor.lab is not None else ""
             self._halt(
-                f"no device is in service: {device} is not, since {why.reason}; mend it, then "
-                f"`luthier devices --reset {device}` and `luthier resume {self._name}`"
+                f"{'too few devices are' if left else 'no device is'} in service: {device} is out "
+                f"of it since {why.reason}; mend it, then "
+                f"`luthier devices{where} --reset {device}` and `luthier resume {self._name}`"
             )
         elif refusal is not None and self._writer.study.reason != refusal:
             self._writer.set_state("running", refusal)

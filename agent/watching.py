@@ -21,10 +21,12 @@ class Watcher:
         self._executor = executor
         self._pruning = pruning
 
-    def observe(self, run: Run) -> None:
-        """Take in all that an attempt has reported since the last time."""
+    def observe(self, run: Run, *, ended: bool) -> None:
+        """Take in what an attempt has reported since the last time; all of it if it has ended.
+
+        One that reports faster than it can be read keeps nobody from the others.
+        """
         while reports := self._executor.reports(run.handle):
-            run.heard_at = self._writer.clock.monotonic()
             wanted = [self._judge(run, report) for report in reports]
             stop = next((reason for reason in wanted if reason is not None), None)
             if run.handle.stop_asked is not None:
@@ -33,6 +35,8 @@ class Watcher:
             self._writer.record_reports(run.trial, reports, stop)
             if stop is not None:
                 self._executor.stop(run.handle, stop)
+            if not ended:
+                break
 
     def _judge(self, run: Run, report: Report) -> StopReason | None:
         """Take in one report; return why the trial is to stop for it, if it diverged or lags."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -20,10 +21,11 @@ from pathlib import Path
 from ..tools.clock import Clock, VirtualClock
 from ..tools.database import DiskFullError, LedgerError
 from ..tools.device_memory import open_memory
-from ..tools.devices import DevicePlan, plan_devices, thread_limits
+from ..tools.devices import DevicePlan, plan_devices
 from ..tools.errors import LuthierError
 from ..tools.executors.local import LocalExecutor, tail
 from ..tools.executors.simulated import SimulatedExecutor
+from ..tools.lease_file import LeaseError
 from ..tools.leases import Leases
 from ..tools.ledger import Ledger, open_ledger
 from ..tools.objective import check_objective, preloads
@@ -39,6 +41,8 @@ from .tuner import Ending, OnTrial, Tuner
 
 _BEAT_SECONDS = 1.0
 _MIRROR_SECONDS = 2.0
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class WorkerError(LuthierError, RuntimeError):
@@ -82,7 +86,7 @@ def run_study(
         SpecError: If its objective cannot be run.
         DeviceError: If the devices that it asks for are not there.
         LeaseHeldError: If another worker runs it.
-        WorkerError: If the disk is full or the lease went to another worker.
+        WorkerError: If the disk is full or cannot be written, or the lease went to another worker.
     """
     plan = check_study(study.spec, study.working_directory)
     folder = workspace.study_folder(study.name)
@@ -97,13 +101,23 @@ def run_study(
             return _run(ledger, writer, workspace, plan, policy, on_trial)
     except LeaseLostError as error:
         raise WorkerError(str(error)) from None
+    except LeaseError as error:
+        raise _left(study, str(error), "mend that") from None
     except (DiskFullError, OSError) as error:
-        if not isinstance(error, DiskFullError) and error.errno != errno.ENOSPC:
-            raise
-        raise WorkerError(
-            f"there is no space left on the disk of {str(workspace.folder)!r}; running trials go "
-            f"on and nothing is lost: free some, then `luthier resume {study.name}`"
-        ) from None
+        if isinstance(error, DiskFullError) or error.errno in _FULL:
+            full = f"there is no space left on the disk of {str(workspace.folder)!r}"
+            raise _left(study, full, "free some") from None
+        if error.errno in _UNWRITABLE:
+            refused = f"{str(error.filename)!r} cannot be written ({error.strerror})"
+            raise _left(study, refused, "mend that") from None
+        raise
+
+
+def _left(study: StudyRecord, why: str, remedy: str) -> WorkerError:
+    return WorkerError(
+        f"{why}; running trials go on and nothing is lost: {remedy}, then "
+        f"`luthier resume {study.name}`"
+    )
 
 
 @contextlib.contextmanager
@@ -123,15 +137,12 @@ def open_clock(ledger: Ledger, study: StudyRecord) -> Clock:
     return time if lab is None else VirtualClock(ledger.last_event_time(study), lab.rate)
 
 
-def open_executor(
-    workspace: Workspace, writer: Writer, plan: DevicePlan
-) -> LocalExecutor | SimulatedExecutor:
+def open_executor(workspace: Workspace, writer: Writer) -> LocalExecutor | SimulatedExecutor:
     """Return what runs a study's trials; its folder exists."""
     study = writer.study
     if isinstance(writer.clock, VirtualClock):
         return SimulatedExecutor(study.spec.executor, writer.clock, study.created_at)
-    folder = workspace.study_folder(study.name)
-    return LocalExecutor(folder, preloads(study.spec), thread_limits(plan.threads))
+    return LocalExecutor(workspace.study_folder(study.name), preloads(study.spec))
 
 
 def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Leases:
@@ -139,8 +150,9 @@ def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Lease
     study = writer.study
     if study.spec.executor.lab is None:
         return Leases(plan, study.name, memory=open_memory(plan.devices))
-    folder = workspace.study_folder(study.name) / "devices"
-    return Leases(plan, study.name, folder=folder, clock=writer.clock.time)
+    folder = workspace.lab_folder(study.name)
+    # Nobody else asks for its devices, and its clock jumps.
+    return Leases(plan, study.name, folder=folder, clock=writer.clock.time, ticket_seconds=math.inf)
 
 
 @contextlib.contextmanager
@@ -154,7 +166,7 @@ def assemble(
 ) -> Iterator[Tuner]:
     """Put a study's tuner together with what it needs, and let go of that in the end."""
     workspace.study_folder(writer.study.name).mkdir(parents=True, exist_ok=True)
-    executor = open_executor(workspace, writer, plan)
+    executor = open_executor(workspace, writer)
     proposals = ProposalQueue(
         lambda trials: propose(writer.study.spec, trials),
         lambda trials: propose_at_random(writer.study.spec, trials),

@@ -156,7 +156,7 @@ def summary(study: Study) -> dict[str, Any]:
             "attempts": [
                 (a.slot, a.outcome, a.reason, a.started_at, a.finished_at, a.seconds)
                 for a in trial.attempts
-                if a.seconds != 0.0  # else it never began
+                if not a.never_began
             ],
         }
         for trial in study.trials()

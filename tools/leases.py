@@ -85,6 +85,8 @@ class Leases:
         self._plan = plan
         self.slots = plan.slots
         """Most leases at a time."""
+        self.per_trial = plan.per_trial
+        """How many devices a lease is of."""
         self.devices = frozenset(device.name for device in plan.devices)
         """All devices that it may use."""
         self._names = [device.name for device in plan.devices]

@@ -76,6 +76,11 @@ class AttemptRecord:
     configuration: Configuration = field(default_factory=dict)
     """What it ran with; `luthier retry --set` changes it from one attempt to the next."""
 
+    @property
+    def never_began(self) -> bool:
+        """Whether it ended before it came to run, so that its end says nothing of its device."""
+        return self.seconds == 0.0
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -16,6 +16,7 @@ from ..spec import Lab, LabDevice
 
 _SLOWER = 10.0
 _CRASH_SECONDS = 1.0
+_NO_DEVICE = "CUDA error: no CUDA-capable device is detected"
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,16 @@ def course(
     places = [lab.devices[index] for index in devices]
     lost_at = min((_lost_at(place, begun, started) for place in places), default=math.inf)
     if lost_at <= started:
-        return Course([], started + _CRASH_SECONDS, Evidence(started=False))
+        gone = Evidence(exit_code=1, exception="RuntimeError", exception_message=_NO_DEVICE)
+        return Course([], started + _CRASH_SECONDS, gone)
     reports = list(_reports(training, places, begun, started))
     ends_at = reports[-1][0] if reports else started
     evidence = Evidence(exit_code=0)
     if any(training.memory_gib > share * place.memory_gib for place in places):
-        ends_at = started + _CRASH_SECONDS
+        reports, ends_at = [], started + _CRASH_SECONDS
         evidence = Evidence(exit_code=1, exception="torch.OutOfMemoryError")
     elif any(p.poisoned_at is not None and begun + p.poisoned_at <= started for p in places):
-        ends_at = started + _CRASH_SECONDS
+        reports, ends_at = [], started + _CRASH_SECONDS
         evidence = Evidence(exit_code=1, exception="RuntimeError")
     elif trial in lab.hanging_trials:
         reports = reports[: len(reports) // 2]

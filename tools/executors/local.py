@@ -31,19 +31,16 @@ _MEASURED = ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "memory_by
 class LocalExecutor:
     """Runs attempts as process groups under launchers forked from a preloaded server."""
 
-    def __init__(
-        self, study_folder: Path, preload: Sequence[str], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, study_folder: Path, preload: Sequence[str]) -> None:
         """Start the fork server.
 
         Args:
             study_folder: Where the wake FIFO and the server's log go.
             preload: Modules that the server imports once for all trials.
-            environment: Variables to set before they are imported (thread limits).
         """
         self._preload = list(preload)
         # Trials are forked from the server, so it must not know the secrets either.
-        self._environment = without_secrets(os.environ) | dict(environment)
+        self._environment = without_secrets(os.environ)
         self._log = study_folder / "executor.log"
         self._fifo_path = study_folder / "wake"
         self._fifo_path.unlink(missing_ok=True)
@@ -85,12 +82,17 @@ class LocalExecutor:
         return Handle(
             folder,
             MetricsFile(folder / "metrics.jsonl"),
+            heard_at=_written_at(folder / "process.json"),
             stop_asked=StopReason(stop["reason"]) if stop else None,
         )
 
     def reports(self, handle: Handle) -> list[Report]:
         """Return what it reported since the last call."""
-        return handle.metrics.read_new()
+        reports = handle.metrics.read_new()
+        if reports:
+            # What is read only now, because another worker died, may have been written long ago.
+            handle.heard_at = max(handle.heard_at, _written_at(handle.metrics.path))
+        return reports
 
     def ended(self, handle: Handle) -> Evidence | None:
         """Return the evidence of its end, None while it runs."""
@@ -183,6 +185,15 @@ class LocalExecutor:
         self._server.wait()
 
 
+def _written_at(path: Path) -> float:
+    """Return when a file was last written, on the monotonic clock; now if it is gone."""
+    now = time.monotonic()
+    try:
+        return now - max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:  # the trial removed it
+        return now
+
+
 def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> str:
     """Return the last few thousand characters (or lines) of an attempt's log; untrusted text."""
     try:
@@ -197,7 +208,7 @@ def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> st
 
 def _kill_what_is_left(launcher: Mapping[str, Any]) -> None:
     """Kill the trial of a launcher that was lost, which could not clean up after it."""
-    trial = launcher["trial"]
+    trial = launcher.get("trial")
     # Its number may belong to another process by now.
-    if start_ticks(trial["pid"]) in (None, trial["start"]):
+    if trial is not None and start_ticks(trial["pid"]) in (None, trial["start"]):
         kill_session(trial["pid"])

@@ -20,6 +20,8 @@ class Handle:
     folder: Path
     metrics: MetricsFile
     asked_at: float = field(default_factory=time.monotonic)
+    heard_at: float = field(default_factory=time.monotonic)
+    """When it last gave a sign of life, on the loop's monotonic clock."""
     stop_asked: StopReason | None = None
 
 

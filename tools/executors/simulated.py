@@ -118,7 +118,7 @@ class SimulatedExecutor:
         except FileNotFoundError:  # that worker died before it could start it
             never = Course([], -math.inf, Evidence(started=False))
             self._running[folder] = _Attempt(self._clock.time(), never)
-            return Handle(folder, MetricsFile(folder / "metrics.jsonl"))
+            return self._handle(folder)
         return self._begin(folder, start)
 
     def _begin(self, folder: Path, start: _Start) -> Handle:
@@ -138,12 +138,19 @@ class SimulatedExecutor:
                 limit_seconds=start.limit_seconds,
             ),
         )
-        return Handle(folder, MetricsFile(folder / "metrics.jsonl"))
+        return self._handle(folder)
+
+    def _handle(self, folder: Path) -> Handle:
+        started = self._running[folder].started
+        return Handle(folder, MetricsFile(folder / "metrics.jsonl"), heard_at=started)
 
     def reports(self, handle: Handle) -> list[Report]:
         """Return what it reported since the last call."""
-        attempt = self._running.get(handle.folder)
-        return [] if attempt is None else attempt.reports(self._clock.time())
+        attempt = self._running[handle.folder]
+        reports = attempt.reports(self._clock.time())
+        if reports:
+            handle.heard_at = attempt.course.reports[attempt.delivered - 1][0]
+        return reports
 
     def ended(self, handle: Handle) -> Evidence | None:
         """Return the evidence of its end, None while it runs."""
