@@ -4,7 +4,7 @@ VENV ?= .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow overhead clean
+.PHONY: demo test test-slow overhead reliability clean
 
 demo: $(READY)
 	@$(BIN)/luthier demo
@@ -20,6 +20,9 @@ test-slow: $(READY)
 
 overhead: $(READY)
 	$(BIN)/python -m luthier.evals.overhead
+
+reliability: $(READY)
+	$(BIN)/python -m luthier.evals.reliability --full
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ..tools.optuna_bridge import rebuild_for_sampling
 from ..tools.quiet import quiet
 from ..tools.records import Decision, TrialRecord
-from ..tools.space import Categorical, Configuration, SearchSpace
+from ..tools.space import Categorical, Configuration, Float, Parameter, SearchSpace
 from ..tools.spec import StudySpec
 
 Kind = Literal["auto", "gp", "tpe", "random", "sobol"]
@@ -189,7 +189,7 @@ def propose(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
     """
     begun = time.perf_counter()
     configuration, source, reason = _choose(spec, trials)
-    ended = sum(trial.is_finished for trial in trials)
+    ended = sum(trial.finished_at is not None for trial in trials)
     decision = Decision(
         source=source,
         reason=reason,
@@ -202,31 +202,36 @@ def propose(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
 
 def propose_at_random(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
     """Choose a configuration at once, without any model."""
-    configuration = _random(spec, _tried(trials))
+    configuration = _random(spec, trials)
     return Proposal(configuration, Decision(source="random", reason=_reason("random", 0)))
 
 
-def _tried(trials: Sequence[TrialRecord]) -> list[Configuration]:
-    return [configuration for trial in trials for configuration in trial.configurations]
+def _is_tried(configuration: Configuration, trials: Sequence[TrialRecord]) -> bool:
+    # Asked for every proposal of a study of thousands of trials, so nothing is made for it.
+    for trial in trials:
+        own = trial.configuration
+        if own == configuration:
+            return True
+        for attempt in trial.attempts:
+            if attempt.configuration is not own and attempt.configuration == configuration:
+                return True
+    return False
 
 
 def _choose(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configuration, str, str]:
     space = spec.search_space
-    tried = _tried(trials)
     default = space.default()
-    if default is not None and default not in tried:
+    if default is not None and not _is_tried(default, trials):
         return default, "default", "the defaults, to compare with"
     with quiet():
-        return _draw_new(spec, trials, tried)
+        return _draw_new(spec, trials)
 
 
-def _draw_new(
-    spec: StudySpec, trials: Sequence[TrialRecord], tried: Sequence[Configuration]
-) -> tuple[Configuration, str, str]:
+def _draw_new(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configuration, str, str]:
     space = spec.search_space
     kind: Kind = spec.sampler.kind
     if kind == "random":  # what does not look back need not be shown thousands of trials
-        return _random(spec, tried), "random", _reason("random", 0)
+        return _random(spec, trials), "random", _reason("random", 0)
     study = rebuild_for_sampling(spec, trials)
     refused = 0
     for draw in range(_DRAWS):
@@ -234,10 +239,11 @@ def _draw_new(
         asked = "tpe" if draw >= 2 and kind in ("auto", "gp") else kind
         drawn, source = _draw(spec, study, len(trials), asked, draw)
         configuration = space.clip(drawn)  # Optuna's 0.1 + 2 * 0.1 is not 0.3, and looks untried
-        if space.satisfies_constraints(configuration) and configuration not in tried:
+        if space.satisfies_constraints(configuration) and not _is_tried(configuration, trials):
             return configuration, source, _reason(source, refused)
         refused += 1
-    return _random(spec, tried), "random", f"{_DRAWS} draws broke a constraint or were tried before"
+    reason = f"{_DRAWS} draws broke a constraint or were tried before"
+    return _random(spec, trials), "random", reason
 
 
 def _draw(
@@ -281,18 +287,26 @@ def _reason(source: str, refused: int) -> str:
     return reasons[source] + again
 
 
-def _random(spec: StudySpec, tried: Sequence[Configuration]) -> Configuration:
+def _random(spec: StudySpec, trials: Sequence[TrialRecord]) -> Configuration:
     """Return a random configuration; one that was tried only if there is no other."""
     import numpy as np
 
     space = spec.search_space
-    rng = np.random.default_rng([spec.seed, len(tried)])
+    rng = np.random.default_rng([spec.seed, len(trials)])
+    if any(_is_continuous(parameter) for parameter in space.parameters.values()):
+        return space.sample(rng)  # no need to compare it with thousands of trials
     for _ in range(100):
         configuration = space.sample(rng)
-        if configuration not in tried:
+        if not _is_tried(configuration, trials):
             return configuration
+    tried = [each for trial in trials for each in trial.configurations]
     left = [] if space.size() is None else [c for c in _all(space, {}) if c not in tried]
     return left[rng.integers(len(left))] if left else configuration
+
+
+def _is_continuous(parameter: Parameter) -> bool:
+    """Tell whether a parameter is in every configuration and hardly has the same value twice."""
+    return isinstance(parameter, Float) and parameter.step is None and not parameter.when
 
 
 def _all(space: SearchSpace, configuration: Configuration) -> Iterator[Configuration]:

@@ -66,6 +66,7 @@ def run_study(
     workspace: Workspace,
     *,
     pickled: bytes | None = None,
+    policy: Policy | None = None,
     on_trial: OnTrial | None = None,
 ) -> Ending:
     """Run a study in this process until it ends, and return how.
@@ -78,6 +79,7 @@ def run_study(
         study: A study of it.
         workspace: Where files go.
         pickled: The objective, pickled by value, if it cannot be imported.
+        policy: The limits of the loop, if not the usual ones.
         on_trial: Called with every trial that ends.
 
     Raises:
@@ -96,7 +98,7 @@ def run_study(
                 temporary = folder / "objective.pkl.tmp"
                 temporary.write_bytes(pickled)
                 temporary.replace(folder / "objective.pkl")
-            return _run(ledger, writer, workspace, plan, on_trial)
+            return _run(ledger, writer, workspace, plan, policy, on_trial)
     except LeaseLostError as error:
         raise WorkerError(str(error)) from None
     except LeaseError as error:
@@ -186,11 +188,12 @@ def _run(
     writer: Writer,
     workspace: Workspace,
     plan: DevicePlan,
+    policy: Policy | None,
     on_trial: OnTrial | None,
 ) -> Ending:
     mirroring = _Mirroring(ledger, writer.study, workspace)
     with (
-        assemble(ledger, writer, workspace, plan, on_trial=on_trial) as tuner,
+        assemble(ledger, writer, workspace, plan, policy, on_trial) as tuner,
         _signals(tuner),
         _background("heartbeat", _BEAT_SECONDS, partial(_beat, writer, tuner)),
         _background("mirror", _MIRROR_SECONDS, mirroring),

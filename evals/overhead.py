@@ -10,10 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +24,9 @@ from ..tools.executor_spec import Executor
 from ..tools.leases import Leases
 from ..tools.records import TrialRecord
 from ..tools.space import Configuration, Float
+from .idle_gap import IdleGap, idle_gap
+from .lab_pace import Pace, pace
+from .trainings import quick, slow
 
 _REPEATS = 5
 _LOOP_TRIALS = 60
@@ -34,19 +37,35 @@ _SLOTS = 2
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement beside its reference, in seconds."""
+    """One measurement beside its reference, the less the better."""
 
     what: str
-    seconds: float
+    value: float
     reference: str
-    reference_seconds: float
+    reference_value: float
     limit: float
     """The largest ratio that is allowed."""
+    unit: Literal["ms", "KB"] = "ms"
+    """What both are shown in; they are in seconds or bytes."""
 
     @property
     def ratio(self) -> float:
         """How many times the reference it takes."""
-        return self.seconds / self.reference_seconds
+        return self.value / self.reference_value
+
+    def cells(self) -> list[str]:
+        """Return the row as it is shown."""
+        scale = 1000.0 if self.unit == "ms" else 0.001
+        return [
+            self.what,
+            f"{scale * self.value:.1f}",
+            self.reference,
+            f"{scale * self.reference_value:.1f}",
+            self.unit,
+            f"{self.ratio:.2f}",
+            f"{self.limit:.2f}",
+            "ok" if self.ratio <= self.limit else "too much",
+        ]
 
 
 def import_seconds(statement: str) -> float:
@@ -75,17 +94,6 @@ def _run(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def quick(configuration: Mapping[str, Any]) -> float:
-    """Train nothing."""
-    return float(configuration["x"])
-
-
-def slow(configuration: Mapping[str, Any]) -> float:
-    """Train for a second."""
-    time.sleep(1.0)
-    return float(configuration["x"])
-
-
 def loop() -> float:
     """Return the time of a trial that is neither the trial's nor the sampler's.
 
@@ -102,9 +110,10 @@ def study() -> float:
     return _span(trials)
 
 
-def in_fresh_process(name: str) -> float:
+def in_fresh_process(name: str) -> list[float]:
     """Return what a measurement of this module gives where nothing has been imported before."""
-    return float(_run([sys.executable, "-m", "luthier.evals.overhead", name]))
+    told = _run([sys.executable, "-m", "luthier.evals.overhead", name])
+    return [float(figure) for figure in told.split()]
 
 
 def _study(
@@ -163,8 +172,10 @@ def leases() -> float:
 
 
 def measure() -> list[Row]:
-    """Measure everything; it takes about two minutes."""
+    """Measure everything; it takes about four minutes."""
     imports = "import typer, rich, pydantic"
+    gap = IdleGap(*in_fresh_process("idle_gap"))
+    lab = Pace(*in_fresh_process("pace"))
     return [
         Row(
             "import luthier",
@@ -188,39 +199,51 @@ def measure() -> list[Row]:
             limit=2.5,
         ),
         Row("lease of a trial", _median(leases), "3 ms", 0.003, limit=1.0),
-        Row("loop, a trial", _median(lambda: in_fresh_process("loop")), "20 ms", 0.020, limit=1.0),
+        Row(
+            "loop, a trial",
+            _median(lambda: in_fresh_process("loop")[0]),
+            "20 ms",
+            0.020,
+            limit=1.0,
+        ),
         Row(
             f"{_STUDY_TRIALS} trials of 1 s, {_SLOTS} slots",
-            in_fresh_process("study"),
+            in_fresh_process("study")[0],
             f"Study.optimize(n_jobs={_SLOTS})",
-            in_fresh_process("optuna_study"),
+            in_fresh_process("optuna_study")[0],
             limit=1.05,
         ),
+        Row("idle gap, median", gap.median, "bare fork server", gap.bare, limit=3.0),
+        Row("idle gap, median", gap.median, "60 ms", 0.060, limit=1.0),
+        Row("idle gap, 95th percentile", gap.high, "200 ms", 0.200, limit=1.0),
+        Row("lab, CPU at trial 5,000", lab.late, "at trial 100", lab.early, limit=2.0),
+        Row("lab, growth a trial", lab.growth, "8 KB", 8_000.0, limit=1.0, unit="KB"),
+        Row("lab, a trial", lab.wall, "2,000 trials a minute", 60.0 / 2_000, limit=1.0),
     ]
 
 
-_SINGLE = {"loop": loop, "study": study, "optuna_study": optuna_study}
+_SINGLE: dict[str, Callable[[], Iterable[float]]] = {
+    "loop": lambda: [loop()],
+    "study": lambda: [study()],
+    "optuna_study": lambda: [optuna_study()],
+    "idle_gap": idle_gap,
+    "pace": pace,
+}
 
 
 def main(arguments: list[str]) -> int:
     """Print the table; the exit code is 1 if a limit is exceeded."""
     if arguments:
-        print(_SINGLE[arguments[0]]())
+        print(*_SINGLE[arguments[0]]())
         return 0
     rows = measure()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "ms", "reference", "ms", "ratio", "limit", ""):
-        table.add_column(column, justify="right" if column in ("ms", "ratio", "limit") else "left")
+    for column in ("what", "", "reference", "", "", "ratio", "limit", ""):
+        table.add_column(column)
+    for index in (1, 3, 5, 6):
+        table.columns[index].justify = "right"
     for row in rows:
-        table.add_row(
-            row.what,
-            f"{1000 * row.seconds:.1f}",
-            row.reference,
-            f"{1000 * row.reference_seconds:.1f}",
-            f"{row.ratio:.2f}",
-            f"{row.limit:.2f}",
-            "ok" if row.ratio <= row.limit else "too slow",
-        )
+        table.add_row(*row.cells())
     Console(width=120).print(table)
     return int(any(row.ratio > row.limit for row in rows))
 

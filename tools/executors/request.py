@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -38,7 +38,7 @@ class Request:
 
 def encode(request: Request) -> bytes:
     """Return a request as one line."""
-    return json.dumps(asdict(request)).encode() + b"\n"
+    return json.dumps(vars(request)).encode() + b"\n"
 
 
 def decode(line: bytes) -> Request:

@@ -1,0 +1,28 @@
+"""Trainings that take a known time, for measurements.
+
+This imports next to nothing: every trial imports it, and that would be measured too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+def quick(configuration: Mapping[str, Any]) -> float:
+    """Train nothing."""
+    return float(configuration["x"])
+
+
+def slow(configuration: Mapping[str, Any]) -> float:
+    """Train for a second."""
+    time.sleep(1.0)
+    return float(configuration["x"])
+
+
+def nap(configuration: Mapping[str, Any]) -> dict[str, float]:
+    """Train for half a second, and report when it began and when it returned."""
+    began = time.time()
+    time.sleep(0.5)
+    return {"value": float(configuration["x"]), "began": began, "returned": time.time()}
