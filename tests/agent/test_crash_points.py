@@ -24,7 +24,6 @@ from luthier.tools.outcomes import Outcome
 from luthier.tools.spec import StudySpec, parse_spec
 from luthier.tools.study import Study, open_or_create, open_study
 
-
 LABS = {
     "fragile": {
         "devices": [{"memory_gib": 4}, {"preempted_at": [500], "speed": 1.3}],
