@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..tools.budget import expected_trial_seconds
 from ..tools.outcomes import Outcome
 from ..tools.records import AttemptRecord, TrialRecord
+from ..tools.space import SearchSpace
 
 _RECENT = 200
 
@@ -89,6 +90,14 @@ class History:
     def waiting(self) -> list[TrialRecord]:
         """Return the trials that wait for another attempt, by number."""
         return [self.trials[number] for number in sorted(self._waiting)]
+
+    def exhaustion(self, space: SearchSpace) -> str | None:
+        """Return why no new configuration is left in a finite space, None if there are more."""
+        size = space.size()
+        if size is None or len(self.trials) < size:
+            return None
+        tried = {tuple(space.encode(c)) for trial in self.trials for c in trial.configurations}
+        return None if len(tried) < size else f"all {size} configurations of the space are tried"
 
 
 def _light(trial: TrialRecord) -> TrialRecord:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..tools.leases import Lease, Leases, devices_of
 from ..tools.outcomes import Outcome, Verdict
 from ..tools.records import TrialRecord
@@ -14,30 +16,39 @@ from .history import History
 class Placement:
     """Gives devices to trials, and takes those out of service that fail them."""
 
-    def __init__(self, leases: Leases, writer: Writer, history: History) -> None:
+    def __init__(
+        self, leases: Leases, writer: Writer, history: History, running: Mapping[int, Run]
+    ) -> None:
         """Begin with what the study's history says of its devices."""
         self._leases = leases
         self._writer = writer
         self._history = history
+        self._running = running
 
     def place(self, trial: TrialRecord | None) -> Lease | None:
         """Return a lease for a trial (None: a new one), None if no device is free for it now."""
+        lease = self._leases.acquire(self._to_avoid(trial))
+        if lease is None:
+            for device, reason in self._leases.stuck().items():
+                self.take_out(device, reason)
+        return lease
+
+    def _to_avoid(self, trial: TrialRecord | None) -> set[str]:
+        """Return the devices that a trial is better kept from, if that leaves enough others."""
         suspicions = self._suspicions()
-        if not suspicions:
-            return self._leases.acquire()
-        held_back = {name for name, suspicion in suspicions.items() if suspicion.holds_back}
+        busy = {device for run in self._running.values() for device in run.lease.devices}
+        # A device waits for the word of others only while something runs on them.
+        held_back = {name for name, s in suspicions.items() if s.holds_back and busy - {name}}
         failed = {
             device
             for attempt in (trial.attempts if trial is not None else ())
             if attempt.outcome in SUSPICIOUS and not attempt.never_began
             for device in devices_of(attempt.slot)
         }
-        # Where nobody else can tell, a device is held back in vain, and what failed everywhere must
-        # be tried somewhere all the same.
         for avoid in (held_back | failed, failed, held_back):
             if len(suspicions.keys() - avoid) >= self._leases.per_trial:
-                return self._leases.acquire(avoid)
-        return self._leases.acquire()
+                return avoid
+        return set()  # what failed everywhere must be tried somewhere all the same
 
     def is_suspect(self, run: Run, verdict: Verdict) -> bool:
         """Tell whether a crash may be its devices' fault, so that another one should try."""
@@ -54,9 +65,8 @@ class Placement:
         """Return the devices in service that fail trials for reasons of their own."""
         return convictions(self._suspicions().values(), self._history.recent)
 
-    def take_out(self, conviction: Conviction) -> None:
+    def take_out(self, device: str, reason: str) -> None:
         """Take a device out of service."""
-        device, reason, _ = conviction
         self._writer.note("out_of_service", device=device, reason=reason)
         self._leases.take_out(device, reason)
 

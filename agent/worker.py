@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 from ..tools.clock import Clock, VirtualClock
 from ..tools.database import DiskFullError, LedgerError
 from ..tools.device_memory import open_memory
-from ..tools.devices import DevicePlan, plan_devices, thread_limits
+from ..tools.devices import DevicePlan, plan_devices
 from ..tools.errors import LuthierError
 from ..tools.executors.local import LocalExecutor, tail
 from ..tools.executors.simulated import SimulatedExecutor
@@ -34,8 +35,9 @@ from ..tools.spec import StudySpec
 from ..tools.workspace import Workspace, find_workspace
 from ..tools.writer import LeaseLostError, Writer
 from .classical import propose, propose_at_random
+from .limits import Policy
 from .proposals import ProposalQueue
-from .tuner import Ending, OnTrial, Policy, Tuner
+from .tuner import Ending, OnTrial, Tuner
 
 _BEAT_SECONDS = 1.0
 _MIRROR_SECONDS = 2.0
@@ -133,15 +135,12 @@ def open_clock(ledger: Ledger, study: StudyRecord) -> Clock:
     return time if lab is None else VirtualClock(ledger.last_event_time(study), lab.rate)
 
 
-def open_executor(
-    workspace: Workspace, writer: Writer, plan: DevicePlan
-) -> LocalExecutor | SimulatedExecutor:
+def open_executor(workspace: Workspace, writer: Writer) -> LocalExecutor | SimulatedExecutor:
     """Return what runs a study's trials; its folder exists."""
     study = writer.study
     if isinstance(writer.clock, VirtualClock):
         return SimulatedExecutor(study.spec.executor, writer.clock, study.created_at)
-    folder = workspace.study_folder(study.name)
-    return LocalExecutor(folder, preloads(study.spec), thread_limits(plan.threads))
+    return LocalExecutor(workspace.study_folder(study.name), preloads(study.spec))
 
 
 def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Leases:
@@ -149,8 +148,9 @@ def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Lease
     study = writer.study
     if study.spec.executor.lab is None:
         return Leases(plan, study.name, memory=open_memory(plan.devices))
-    folder = workspace.study_folder(study.name) / "devices"
-    return Leases(plan, study.name, folder=folder, clock=writer.clock.time)
+    folder = workspace.lab_folder(study.name)
+    # Nobody else asks for its devices, and its clock jumps.
+    return Leases(plan, study.name, folder=folder, clock=writer.clock.time, ticket_seconds=math.inf)
 
 
 @contextlib.contextmanager
@@ -164,7 +164,7 @@ def assemble(
 ) -> Iterator[Tuner]:
     """Put a study's tuner together with what it needs, and let go of that in the end."""
     workspace.study_folder(writer.study.name).mkdir(parents=True, exist_ok=True)
-    executor = open_executor(workspace, writer, plan)
+    executor = open_executor(workspace, writer)
     proposals = ProposalQueue(
         lambda trials: propose(writer.study.spec, trials),
         lambda trials: propose_at_random(writer.study.spec, trials),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ..tools.errors import LuthierError
-from . import devices, reading
+from . import devices, evaluating, reading
 from .tables import plain, plain_lines
 from .terminal import Detach, Name, NewName, fail, out, print_best, study_named
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(reading.app)
 app.add_typer(devices.app)
+app.add_typer(evaluating.app)
 
 
 def main() -> None:
@@ -262,13 +263,24 @@ def branch(
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    lab: Annotated[
+        bool, typer.Option("--lab", help="Show what becomes of trials when pretend GPUs fail.")
+    ] = False,
+) -> None:
     """Tune a small network on a bundled data set, in about a minute."""
-    from .demo import compare, open_demo
+    from .demo import compare, demo_spec, open_demo
 
-    study = open_demo()
-    _run(study, detach=False)
     console = out()
+    if lab:
+        from .lab_demo import lab_spec, story, watch_lab
+
+        study = open_demo(lab_spec())
+        watch_lab(study, console)
+        console.print(story(study))
+        return
+    study = open_demo(demo_spec())
+    _run(study, detach=False)
     console.print(compare(study))
     report_line = f"Report: {reading.write_report_of(study).html}"
     console.print(report_line, markup=False, highlight=False, soft_wrap=True)

@@ -29,20 +29,19 @@ def demo_spec() -> StudySpec:
     )
 
 
-def open_demo() -> Study:
-    """Return the demo's study: the latest one if it is unfinished, else a new one.
+def open_demo(spec: StudySpec) -> Study:
+    """Return a demo's study: the latest one if it is unfinished, else a new one.
 
     Raises:
         LedgerError: If the workspace cannot be written.
     """
     workspace = find_workspace()
     ledger = open_ledger(workspace.ledger_path)
-    spec = demo_spec()
-    number = 1
+    name, number = spec.name, 1
     finished = {study.name for study in ledger.studies() if study.state == "finished"}
     while spec.name in finished:
         number += 1
-        spec = with_name(spec, f"demo-{number}")
+        spec = with_name(spec, f"{name}-{number}")
     record = open_or_create(ledger, spec, Path.cwd())
     return Study(ledger, workspace, record.name)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
 
 import typer
 from rich.text import Text
 
 from .tables import number_text, plain
-from .terminal import AsJson, out, print_json
+from .terminal import AsJson, out, print_json, study_named
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ..tools.device_memory import Memory
+    from ..tools.devices import DevicePlan
     from ..tools.lease_file import Register
 
 app = typer.Typer()
@@ -28,11 +30,16 @@ def devices(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="DEVICE", help="Put a device back in service, such as cuda:0."),
     ] = None,
+    study: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="STUDY", help="Those of a study's pretend lab instead."),
+    ] = None,
 ) -> None:
     """Show the devices of this machine, and who holds what of them."""
+    place = _lab_of(study) if study is not None else _this_machine()
     if reset is not None:
-        _reset(reset)
-    rows = _rows()
+        _reset(reset, place)
+    rows = _rows(place)
     if as_json:
         print_json(rows)
         return
@@ -43,31 +50,58 @@ def devices(
             out().print(hint, markup=False, highlight=False)
 
 
-def _reset(device: str) -> None:
+class _Place(NamedTuple):
+    """Where devices are."""
+
+    register: Path | None
+    """The folder of their register; None for this user's."""
+    plans: tuple[DevicePlan, ...]
+    now: float
+    """What time it is there, in seconds since 1970."""
+
+
+def _this_machine() -> _Place:
+    from ..tools.devices import plan_devices
+    from ..tools.spec import Executor
+
+    plans = plan_devices(Executor()), plan_devices(Executor(device="cpu"))
+    return _Place(None, plans, time.time())
+
+
+def _lab_of(name: str) -> _Place:
+    from ..tools.devices import DeviceError, plan_devices
+
+    study = study_named(name)
+    executor = study.spec.executor
+    if executor.lab is None:
+        raise DeviceError(f"study {name!r} has no pretend lab; leave `--study` out")
+    now = study.ledger.last_event_time(study.record)
+    return _Place(study.workspace.lab_folder(name), (plan_devices(executor),), now)
+
+
+def _reset(device: str, place: _Place) -> None:
     from ..tools.devices import DeviceError
     from ..tools.lease_file import LeaseFile
 
-    with LeaseFile().open() as register:
-        if register.reset(device, time.time()):
+    with LeaseFile(place.register).open() as register:
+        if register.reset(device, place.now):
             return
-    names = [row["device"] for row in _rows()]
+    names = [row["device"] for row in _rows(place)]
     if device in names:
         raise DeviceError(f"device {device!r} is in service, so there is nothing to reset")
     raise DeviceError(f"there is no device {device!r}; the devices here are {', '.join(names)}")
 
 
-def _rows() -> list[dict[str, Any]]:
-    """Return the devices that are visible here, and those that the register knows besides."""
+def _rows(place: _Place) -> list[dict[str, Any]]:
+    """Return the devices that are visible there, and those that the register knows besides."""
     from ..tools.device_memory import open_memory
-    from ..tools.devices import plan_devices
     from ..tools.lease_file import look
-    from ..tools.spec import Executor
 
-    plan, cpu = plan_devices(Executor()), plan_devices(Executor(device="cpu"))
-    capacities = {device.name: device.capacity for device in (*plan.devices, *cpu.devices)}
-    memory = open_memory(plan.devices)
-    told = {} if memory is None else {d.name: _bytes(d.name, memory) for d in plan.devices}
-    register = look()
+    visible = [device for plan in place.plans for device in plan.devices]
+    capacities = {device.name: device.capacity for device in visible}
+    memory = open_memory(visible)
+    told = {d.name: _bytes(d.name, memory) for d in visible if memory is not None and d.cuda_id}
+    register = look(place.register)
     held = [device for holder in register.holders for device in holder.devices]
     names = dict.fromkeys([*capacities, *held, *register.out_of_service])
     return [

@@ -17,7 +17,7 @@ from rich.text import Text
 from ..tools.analysis import best_trials, counts
 from ..tools.budget import Meters, expected_trial_seconds, forecast_seconds, read_meters
 from ..tools.database import LedgerError
-from ..tools.records import StudyRecord, TrialRecord
+from ..tools.records import EventRecord, StudyRecord, TrialRecord
 from ..tools.study import Study, state_of
 from .tables import (
     configuration_text,
@@ -34,6 +34,8 @@ _REFRESH_SECONDS = 0.25
 _ROWS = 12
 _OTHER_LINES = 8
 """Lines of the view besides its trials, and one to spare."""
+_NEWS = ("out_of_service", "refused")
+_MOST_NEWS = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Snapshot:
     trials: list[TrialRecord]
     latest: dict[int, dict[str, tuple[int, float]]]
     meters: Meters
+    now: float
+    """What time it is where it runs, in seconds since 1970."""
+    news: list[EventRecord]
+    """What a person should know of, oldest first."""
 
 
 def look(study: Study, before: Snapshot | None = None) -> Snapshot:
@@ -55,9 +61,10 @@ def look(study: Study, before: Snapshot | None = None) -> Snapshot:
     """
     ledger, record = study.ledger, study.record
     if before is not None and before.record.version == record.version:
-        trials, latest = before.trials, before.latest
+        trials, latest, news = before.trials, before.latest, before.news
     else:
         trials, latest = ledger.trials(record), ledger.latest_reports(record)
+        news = ledger.newest_events(record, _NEWS, most=_MOST_NEWS)
     spent, reserved = ledger.spending(record, "device_seconds")
     meters = read_meters(
         record.spec,
@@ -67,7 +74,9 @@ def look(study: Study, before: Snapshot | None = None) -> Snapshot:
         device_reserved=reserved,
     )
     state = state_of(record, ledger.owner(record))
-    return Snapshot(record, state, trials, latest, meters)
+    # A pretend lab has a clock of its own, which only its ledger knows.
+    now = time.time() if record.spec.executor.lab is None else ledger.last_event_time(record)
+    return Snapshot(record, state, trials, latest, meters, now, news)
 
 
 def render(snapshot: Snapshot, console: Console) -> RenderableType:
@@ -76,11 +85,12 @@ def render(snapshot: Snapshot, console: Console) -> RenderableType:
     best = best_trials(spec, trials)
     running = [trial for trial in trials if trial.state == "running"]
     others = [trial for trial in reversed(trials) if trial.state != "running"]
-    shown = [*reversed(running), *others][: max(1, min(_ROWS, console.height - _OTHER_LINES))]
-    now = time.time()
+    room = console.height - _OTHER_LINES - len(snapshot.news)
+    shown = [*reversed(running), *others][: max(1, min(_ROWS, room))]
     parts: list[RenderableType] = [_head(snapshot), _best_line(snapshot, best)]
     if snapshot.record.reason:
         parts.append(Text(plain_lines(snapshot.record.reason), style="yellow"))
+    parts += [_news_line(event) for event in snapshot.news]
     if shown:
         table = trials_table(
             spec,
@@ -88,12 +98,20 @@ def render(snapshot: Snapshot, console: Console) -> RenderableType:
             width=console.width,
             best=[trial.number for trial in best],
             latest=snapshot.latest if snapshot.state == "running" else None,
-            running_seconds={t.number: now - t.attempts[-1].started_at for t in running},
+            running_seconds={t.number: snapshot.now - t.attempts[-1].started_at for t in running},
         )
         parts += [Text(), table]
     if len(trials) > len(shown):
         parts.append(Text(f"… and {len(trials) - len(shown)} earlier trials", style="dim"))
     return Group(*parts)
+
+
+def _news_line(event: EventRecord) -> Text:
+    if event.kind == "out_of_service":
+        text = f"{event.data['device']} is out of service: {event.data['reason']}"
+    else:
+        text = f"{event.data['wish']} was refused: {event.data['reason']}"
+    return Text(plain(text), style="yellow", no_wrap=True, overflow="ellipsis")
 
 
 def _head(snapshot: Snapshot) -> RenderableType:
@@ -127,7 +145,7 @@ def _best_line(snapshot: Snapshot, best: list[TrialRecord]) -> Text:
     return line
 
 
-class _View:
+class View:
     """The picture of a study in a terminal, drawn over again."""
 
     def __init__(self, study: Study, console: Console) -> None:
@@ -136,7 +154,7 @@ class _View:
         self._live = Live(console=console, auto_refresh=False)
         self._last: Snapshot | None = None
 
-    def __enter__(self) -> _View:
+    def __enter__(self) -> View:
         self._live.start()
         return self
 
@@ -156,7 +174,7 @@ class _View:
 def live_view(study: Study, console: Console) -> Iterator[None]:
     """Show a study while something else goes on, from a thread of its own."""
     over = threading.Event()
-    with _View(study, console) as view:
+    with View(study, console) as view:
 
         def show() -> None:
             # The ledger may be busy or the disk full; the worker tells what matters.
@@ -183,7 +201,7 @@ def watch(study: Study, console: Console) -> Snapshot:
     Raises:
         LedgerError: If the ledger cannot be read.
     """
-    with _View(study, console) as view:
+    with View(study, console) as view:
         while True:
             owner = study.owner
             snapshot = view.show()

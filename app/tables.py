@@ -31,6 +31,8 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDEST_METRIC = 14
 _BESIDE_METRICS = 64
 """Columns of a terminal that the other columns of the trials' table need."""
+_WIDE = 100
+"""Columns of a terminal from which there is room for the devices that trials ran on."""
 
 
 def plain(text: object) -> str:
@@ -114,6 +116,8 @@ def trials_table(
     if latest is not None:
         table.add_column("step", justify="right", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
+    if width >= _WIDE:
+        table.add_column("on", no_wrap=True)
     table.add_column("from", no_wrap=True)
     table.add_column("configuration", ratio=1)  # alone gives way where there is little room
     for trial in trials:
@@ -130,11 +134,16 @@ def trials_table(
             *(number_text(values.get(name)) for name in metrics),
             *([] if latest is None else [str(step)]),
             seconds_text(seconds),
+            *([Text(plain(_place(trial)))] if width >= _WIDE else []),
             Text(plain(trial.source)),
             configuration,
             style="bold" if marked else "",
         )
     return table
+
+
+def _place(trial: TrialRecord) -> str:
+    return trial.attempts[-1].slot if trial.attempts else ""
 
 
 def _metrics_that_fit(spec: StudySpec, width: int) -> list[str]:

@@ -102,5 +102,6 @@ def belongs_to(pid: int, attempt_folder: Path) -> bool:
         if config in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             return True
     # One that is being torn down has no environment any more, but still its session.
-    trial = read_json(attempt_folder / "trial.json")
-    return trial is not None and session_of(pid) == trial.get("pid")
+    launcher = read_json(attempt_folder / "process.json") or {}
+    trial = launcher.get("trial")
+    return isinstance(trial, dict) and session_of(pid) == trial.get("pid")

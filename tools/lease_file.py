@@ -252,15 +252,15 @@ class LeaseFile:
             return Register()
 
 
-def look() -> Register:
-    """Return the register as it is now; where there is none, none is made.
+def look(folder: Path | None = None) -> Register:
+    """Return a register as it is now, by default this user's; where there is none, none is made.
 
     Raises:
         LeaseError: If it cannot be read.
     """
-    if not runtime_folder().exists():
+    if not (runtime_folder() if folder is None else folder).exists():
         return Register()
-    with LeaseFile().open() as register:
+    with LeaseFile(folder).open() as register:
         return register
 
 

@@ -274,10 +274,17 @@ class Ledger:
             .order_by(t.events.c.id)
         )
         with self._database.read() as db:
-            return [
-                EventRecord(row.id, row.time, row.kind, row.trial, json.loads(row.data))
-                for row in db.execute(query)
-            ]
+            return [_event(row) for row in db.execute(query)]
+
+    def newest_events(
+        self, study: StudyRecord, kinds: Sequence[str], most: int
+    ) -> list[EventRecord]:
+        """Return the newest events of these kinds, oldest first."""
+        c = t.events.c
+        query = sa.select(t.events).where(c.study_id == study.id, c.kind.in_(kinds))
+        with self._database.read() as db:
+            rows = db.execute(query.order_by(c.id.desc()).limit(most)).all()
+        return [_event(row) for row in reversed(rows)]
 
     def last_event_time(self, study: StudyRecord) -> float:
         """Return when the study's newest event happened, in seconds since 1970."""
@@ -426,6 +433,10 @@ def _attempt(row: Any, configuration: Configuration) -> AttemptRecord:
         ended_for=row.ended_for,
         configuration=configuration if row.configuration is None else json.loads(row.configuration),
     )
+
+
+def _event(row: Any) -> EventRecord:
+    return EventRecord(row.id, row.time, row.kind, row.trial, json.loads(row.data))
 
 
 def _who() -> str:

@@ -33,6 +33,10 @@ class Workspace:
         """Where a study's files are."""
         return self.folder / "trials" / study
 
+    def lab_folder(self, study: str) -> Path:
+        """Where the register of a study's pretend devices is."""
+        return self.study_folder(study) / "devices"
+
     def attempt_folder(self, study: str, trial: int, attempt: int) -> Path:
         """Where one attempt's files are."""
         return self.study_folder(study) / str(trial) / str(attempt)

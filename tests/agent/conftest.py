@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from luthier.agent.tuner import Ending, OnTrial, Policy, Tuner
+from luthier.agent.limits import Policy
+from luthier.agent.tuner import Ending, OnTrial, Tuner
 from luthier.agent.worker import assemble, open_clock
 from luthier.tools.devices import plan_devices
 from luthier.tools.executors.processes import start_ticks

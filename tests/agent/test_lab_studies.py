@@ -230,7 +230,7 @@ def test_a_lab_whose_devices_are_all_dead_halts_the_study(
     ending = lab.run(study)
     assert ending.state == "halted"
     assert ending.reason.startswith("no device is in service: lab:0 is out of it since it lost")
-    assert "`luthier devices --reset lab:0`" in ending.reason
+    assert "`luthier devices --study small --reset lab:0`" in ending.reason
     assert "`luthier resume small`" in ending.reason
     assert set(ended(study)) == {"complete", "waiting"}  # no trial is lost
     out = [event["device"] for event in events(study, "out_of_service")]

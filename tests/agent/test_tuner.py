@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 from luthier.agent import worker
-from luthier.agent.tuner import Policy
+from luthier.agent.limits import Policy
 from luthier.tools import database
 from luthier.tools.analysis import best_trials
 from luthier.tools.executors.processes import start_ticks

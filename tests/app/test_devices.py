@@ -71,7 +71,7 @@ def test_a_reset_puts_a_device_back_in_service(luthier: Luthier, leases: Leases)
 
     assert (run.code, run.err) == (0, "")
     assert "out of service" not in run.out
-    assert leases.out_of_service() == {}
+    assert leases.standing().out_of_service == {}
 
 
 def test_a_device_that_nobody_sees_can_be_reset(

@@ -206,14 +206,15 @@ def test_a_name_is_short_and_says_which_devices(house, indices, name):
     lease = take(house.leases("a", plan))
     assert lease.name == name
     assert len(name) <= 40
-    assert devices_of(name) == list(lease.devices)
+    assert devices_of(name) == lease.devices
 
 
 @pytest.mark.parametrize(
-    ("name", "devices"), [("cpu:2", ["cpu"]), ("cuda:1/0", ["cuda:1"]), ("cuda:MIG-1a2b", None)]
+    ("name", "device"),
+    [("cpu:2", "cpu"), ("cuda:1/0", "cuda:1"), ("cuda:MIG-1a2b", "cuda:MIG-1a2b")],
 )
-def test_a_name_of_a_share_means_its_device(name, devices):
-    assert devices_of(name) == (devices or [name])
+def test_a_name_of_a_share_means_its_device(name, device):
+    assert devices_of(name) == (device,)
 
 
 class TestDeath:
@@ -401,29 +402,29 @@ class TestService:
         assert take(b).name == "cuda:1"
         assert b.acquire() is None
         assert b.refusal().startswith("cuda:0 is out of service: three trials crashed; cuda:1 is")
-        (broken,) = b.out_of_service().values()
+        (broken,) = b.standing().out_of_service.values()
         assert (broken.reason, broken.since) == ("three trials crashed", 1000.0)
 
     def test_the_first_reason_stands(self, house):
         leases = house.leases("a", cuda())
         leases.take_out("cuda:0", "first")
         leases.take_out("cuda:0", "second")
-        assert leases.out_of_service()["cuda:0"].reason == "first"
+        assert leases.standing().out_of_service["cuda:0"].reason == "first"
 
     def test_a_reset_puts_it_back(self, house):
         leases = house.leases("a", cuda("0"))
-        assert leases.reset_at("cuda:0") is None
+        assert leases.standing().reset_at.get("cuda:0") is None
         leases.take_out("cuda:0", "broken")
         house.now = 2000.0
         assert leases.reset("cuda:0")
-        assert leases.out_of_service() == {}
-        assert leases.reset_at("cuda:0") == 2000.0
+        assert leases.standing().out_of_service == {}
+        assert leases.standing().reset_at["cuda:0"] == 2000.0
         take(leases)
 
     def test_what_is_in_service_cannot_be_reset(self, house):
         leases = house.leases("a", cuda())
         assert not leases.reset("cuda:0")
-        assert leases.reset_at("cuda:0") is None
+        assert leases.standing().reset_at.get("cuda:0") is None
 
     def test_nothing_is_kept_for_who_waits_for_what_is_out_of_service(self, house):
         a, b = house.leases("a", cuda("0")), house.leases("b", cuda("0"))
@@ -450,7 +451,7 @@ class TestTheFile:
         a, b = house.leases("a", cuda("0")), house.leases("b", cuda("0"))
         take(a)
         (house.register / "leases.json").write_bytes(content)
-        a.out_of_service()  # a's next look restores what is its own
+        a.standing()  # a's next look restores what is its own
         assert b.acquire() is None
         assert house.holders() == ["cuda:0"]
         (aside,) = house.register.glob("*.damaged")
@@ -467,7 +468,7 @@ class TestTheFile:
         leases = house.leases("a", cuda("0"))
         take(leases)
         os.chown(house.register / "leases.json", 12345, -1)
-        assert house.leases("b", cuda("0")).out_of_service() == {}
+        assert house.leases("b", cuda("0")).standing().out_of_service == {}
         assert len(list(house.register.glob("*.damaged"))) == 1
 
     @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")

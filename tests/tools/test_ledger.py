@@ -16,7 +16,7 @@ from luthier.tools.ledger import (
     open_ledger,
 )
 from luthier.tools.metrics import Report
-from luthier.tools.outcomes import Outcome, Verdict
+from luthier.tools.outcomes import Outcome, StopReason, Verdict
 from luthier.tools.records import Decision
 from luthier.tools.spec import parse_spec
 from luthier.tools.workspace import Workspace, find_workspace
@@ -192,7 +192,7 @@ def test_an_attempt_that_goes_on_continues_the_curves(ledger, study):
     trial = add(writer)
     for steps in ([1, 2, 3], [], [3, 4]):
         reports = [Report(step, {"loss": float(len(steps))}) for step in steps]
-        writer.record_reports(trial.attempts[-1].id, reports)
+        writer.record_reports(trial, reports)
         trial = writer.add_attempt(finish(writer, trial, again=True), "cpu:0", 0.0)
     (trial,) = ledger.trials(study, curves=True)
     assert trial.curves == {"loss": {1: 3.0, 2: 3.0, 3: 2.0, 4: 2.0}}
@@ -201,7 +201,7 @@ def test_an_attempt_that_goes_on_continues_the_curves(ledger, study):
 def test_every_attempt_keeps_the_configuration_that_it_ran_with(ledger, study):
     writer = ledger.acquire(study)
     trial = add(writer, x=0.5)
-    writer.record_reports(trial.attempts[-1].id, [Report(1, {"loss": 1.0})])
+    writer.record_reports(trial, [Report(1, {"loss": 1.0})])
     for x in (0.25, 0.25, 0.5):
         trial = writer.reopen(finish(writer, trial), {"x": x})
         assert ledger.trials(study, curves=True) == [trial]
@@ -360,6 +360,7 @@ def calls(writer, trial, wish):
         "add_trial": lambda: add(writer, 1),
         "add_attempt": lambda: writer.add_attempt(trial, "cpu:0", 0.0),
         "record_reports": lambda: writer.record_reports(trial, [Report(1, {"loss": 1.0})]),
+        "note_stop": lambda: writer.note_stop(trial, StopReason.STOP, None),
         "finish_attempt": lambda: finish(writer, trial),
         "reopen": lambda: writer.reopen(trial, {"x": 0.75}),
         "end_waiting": lambda: writer.end_waiting(trial, COMPLETE),

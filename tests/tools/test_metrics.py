@@ -149,6 +149,16 @@ def test_a_torn_line_is_read_once_it_is_whole(tmp_path_factory, cut):
     assert names == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("later", [[2], [2, 3, 4], [2] * 100])
+def test_a_file_that_was_replaced_is_read_from_its_start(tmp_path, later):
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.path.write_bytes(line_of(a=0) + line_of(a=1))
+    assert len(file.read_new()) == 2
+    file.path.unlink()
+    file.path.write_bytes(b"".join(line_of(a=value) for value in later))
+    assert [report.metrics["a"] for report in file.read_new()] == later
+
+
 def test_foreign_and_huge_lines_are_passed_over(tmp_path):
     file = MetricsFile(tmp_path / "metrics.jsonl")
     huge = b'{"metrics": {"a": 1}, "x": "' + b"x" * (3 << 20) + b'"}\n'

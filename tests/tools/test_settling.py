@@ -202,8 +202,8 @@ def test_a_process_without_an_environment_is_known_by_its_session(tmp_path):
     command = ["env", "-i", "cat"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         assert not belongs_to(process.pid, tmp_path)
-        trial = {"pid": process.pid, "start": 0}
-        (tmp_path / "trial.json").write_text(json.dumps(trial), encoding="utf-8")
+        launcher = {"pid": 1, "start": 0, "trial": {"pid": process.pid, "start": 0}}
+        (tmp_path / "process.json").write_text(json.dumps(launcher), encoding="utf-8")
         assert belongs_to(process.pid, tmp_path)
         process.kill()
 

@@ -37,8 +37,8 @@ _KILL_SECONDS = 5.0
 """How long what was killed may take to be gone; a device's driver can hold it for good."""
 
 
-def launch(receive: int) -> None:
-    """Run the attempt whose request comes through a pipe; this process becomes its launcher.
+def launch() -> None:
+    """Run the attempt whose request comes on standard input; this process becomes its launcher.
 
     The trial's process is forked before the request is there, so that the request finds it ready.
     """
@@ -46,7 +46,7 @@ def launch(receive: int) -> None:
     become_subreaper()
     signals = _Signals()
     trial = Trial()
-    with open(receive, "rb") as file:
+    with open(0, "rb", closefd=False) as file:
         line = file.readline()
     if not line:  # nobody needs it any more
         return

@@ -31,19 +31,16 @@ _MEASURED = ("exit_code", "signal", "kernel_oom_kills", "peak_bytes", "memory_by
 class LocalExecutor:
     """Runs attempts as process groups under launchers forked from a preloaded server."""
 
-    def __init__(
-        self, study_folder: Path, preload: Sequence[str], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, study_folder: Path, preload: Sequence[str]) -> None:
         """Start the fork server.
 
         Args:
             study_folder: Where the wake FIFO and the server's log go.
             preload: Modules that the server imports once for all trials.
-            environment: Variables to set before they are imported (thread limits).
         """
         self._preload = list(preload)
         # Trials are forked from the server, so it must not know the secrets either.
-        self._environment = without_secrets(os.environ) | dict(environment)
+        self._environment = without_secrets(os.environ)
         self._log = study_folder / "executor.log"
         self._fifo_path = study_folder / "wake"
         self._fifo_path.unlink(missing_ok=True)
@@ -139,9 +136,9 @@ class LocalExecutor:
         self._launchers.pop(handle.folder, None)
         exception = read_json(handle.folder / "exception.json") or {}
         # What the launcher never acted upon did not end the trial.
-        reason = outcome["stop_reason"]
+        reason = outcome.get("stop_reason")
         return Evidence(
-            **{name: outcome[name] for name in _MEASURED},
+            **{name: outcome[name] for name in _MEASURED if name in outcome},
             stop_reason=StopReason(reason) if reason is not None else None,
             exception=str(exception["type"]) if "type" in exception else None,
             exception_message=str(exception.get("message", "")),
@@ -211,7 +208,7 @@ def tail(folder: Path, name: str = "stderr.log", lines: int | None = None) -> st
 
 def _kill_what_is_left(launcher: Mapping[str, Any]) -> None:
     """Kill the trial of a launcher that was lost, which could not clean up after it."""
-    trial = launcher["trial"]
+    trial = launcher.get("trial")
     # Its number may belong to another process by now.
-    if start_ticks(trial["pid"]) in (None, trial["start"]):
+    if trial is not None and start_ticks(trial["pid"]) in (None, trial["start"]):
         kill_session(trial["pid"])

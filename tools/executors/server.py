@@ -1,6 +1,6 @@
 """The fork server: holds the modules that trials need, so that no trial pays for importing them.
 
-It forks a launcher a request, always one ahead: a copy of a large process takes tens of
+It forks a launcher a request, some of them ahead: a copy of a large process takes tens of
 milliseconds, in which a free device would wait. Only the standard library is imported before the
 fork, besides the modules asked for. CUDA is never touched, and no thread is started.
 
@@ -13,13 +13,17 @@ import contextlib
 import gc
 import importlib
 import os
+import select
 import signal
 import sys
+from collections import deque
 from typing import NoReturn
 
 from .launcher import launch
 from .trial import exit_always, thread_pools
 
+_SPARES = 2
+"""Launchers that wait for a request; several trials often end at the same time."""
 ENVIRONMENT = {
     # Numeric libraries must not start threads on their import, which a fork would lose.
     "OMP_NUM_THREADS": "1",
@@ -40,15 +44,21 @@ def serve(preload: list[str]) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import(preload)
-    requests = sys.stdin.buffer
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    spare = _fork_launcher()
-    while line := requests.readline():
-        while not _hand_over(line, spare):
-            spare = _fork_launcher()
-        spare = _fork_launcher()
-    os._exit(0)
+    spares: deque[int] = deque()
+    received = b""
+    while True:
+        # Who has asked already is not kept waiting for those who may ask later.
+        while len(spares) < _SPARES and not (spares and select.select([0], [], [], 0)[0]):
+            spares.append(_fork_launcher())
+        block = os.read(0, 1 << 16)
+        if not block:
+            os._exit(0)
+        *lines, received = (received + block).split(b"\n")
+        for line in lines:
+            while not _hand_over(line, spares.popleft() if spares else _fork_launcher()):
+                pass  # somebody killed it in its sleep
 
 
 def _import(modules: list[str]) -> None:
@@ -65,13 +75,13 @@ def _fork_launcher() -> int:
     """Fork a launcher, and return the pipe on which it waits for its request."""
     receive, send = os.pipe()
     if os.fork() == 0:
-        # A launcher must not hold the pipes: by their closing it is told of the server's end.
-        os.close(send)
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(receive, 0)
         os.dup2(null, 1)
+        # The server's pipes tell of its end by their closing, so nobody else holds them.
+        os.closerange(3, 256)
         with exit_always():
-            launch(receive)
+            launch()
     os.close(receive)
     return send
 
@@ -80,7 +90,7 @@ def _hand_over(line: bytes, send: int) -> bool:
     """Give a launcher its request; tell whether it was alive to take it."""
     try:
         with open(send, "wb") as file:
-            file.write(line)
+            file.write(line + b"\n")
     except BrokenPipeError:
         return False
     return True

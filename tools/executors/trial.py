@@ -147,7 +147,8 @@ def _tell(error: BaseException, folder: Path) -> int:
     if not pruned:
         with contextlib.suppress(OSError, ValueError):
             traceback.print_exc()
-    message = traceback.format_exception_only(error)[-1].partition(": ")[2]
+    # It asks for the message without trusting it to be there.
+    message = str(traceback.TracebackException.from_exception(error))
     with contextlib.suppress(OSError):  # on a full disk, say; the traceback tells it as well
         write_atomically(folder / "exception.json", {"type": kind, "message": message[:2000]})
     return 0 if pruned else 1
@@ -172,7 +173,8 @@ def limit_threads(environment: Mapping[str, str]) -> None:
     Those that it imports itself read `OMP_NUM_THREADS` and the like, which come too late for these.
     """
     first = environment.get("OMP_NUM_THREADS", "").partition(",")[0]
-    threads = int(first) if first.isdecimal() else len(os.sched_getaffinity(0))
+    given = int(first) if first.isdecimal() else 0
+    threads = given or len(os.sched_getaffinity(0))
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)

@@ -42,7 +42,7 @@ class Lab:
         self.work.mkdir()
         self.study.mkdir()
         self.write("notes.py", NOTES)
-        self.executor = LocalExecutor(self.study, preload, {})
+        self.executor = LocalExecutor(self.study, preload)
         self.attempts = 0
 
     def write(self, name, code):

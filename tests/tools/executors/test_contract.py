@@ -93,7 +93,7 @@ class Local(Place):
         self.open()
 
     def open(self):
-        self.executor = LocalExecutor(self.study, [], {})
+        self.executor = LocalExecutor(self.study, [])
 
     def now(self):
         return time.monotonic()

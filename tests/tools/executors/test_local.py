@@ -307,7 +307,7 @@ WORKER = """
 import os, pickle, sys
 from pathlib import Path
 from luthier.tools.executors.local import LocalExecutor
-executor = LocalExecutor(Path(sys.argv[1]), [], {})
+executor = LocalExecutor(Path(sys.argv[1]), [])
 executor.submit(pickle.load(sys.stdin.buffer))
 print('submitted', flush=True)
 sys.stdin.buffer.read()

@@ -1,5 +1,6 @@
 """Trials that do what no trial should: each ends in the right outcome, and harms nobody."""
 
+import json
 import math
 import os
 import signal
@@ -13,7 +14,7 @@ NOTE = "from notes import *\n"
 
 
 def launcher_of(handle):
-    return int((handle.folder / "process.json").read_text().split('"pid": ')[1].split(",")[0])
+    return json.loads((handle.folder / "process.json").read_text())["pid"]
 
 
 def peak_kilobytes(pid):
@@ -92,11 +93,11 @@ def test_children_that_bring_forth_children_are_all_cleaned_up(lab):
             "        os.setsid()\n"
             "        note(f'child{os.getpid()}')\n"
             "        if os.fork(): wait_for_ever()\n"
-            "while len([n for n in os.listdir() if n.startswith('child')]) < 5:\n"
+            "while len([n for n in os.listdir() if n.startswith('child') and '.' not in n]) < 5:\n"
             "    time.sleep(0.01)\n"
         )
     )
-    pids = [path.name.removeprefix("child") for path in lab.work.glob("child*")]
+    pids = [path.name.removeprefix("child") for path in lab.work.glob("child*[0-9]")]
     assert len(pids) >= 5
     assert all(lab.is_gone(pid) for pid in pids)
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from luthier.tools.executors.processes import (
     descendants,
@@ -21,6 +22,7 @@ def test_a_process_is_named_by_its_pid_and_its_start():
     assert start_ticks(process.pid) is None
 
 
+SECONDS = 60.0
 FAMILY = """
 import os, sys
 held = os.urandom(50 << 20)
@@ -45,4 +47,8 @@ def test_a_family_is_measured_together():
         assert resident_bytes(family) > 150 << 20
         assert 50 << 20 < proportional_bytes(family) < 100 << 20
         process.stdin.close()
-    assert resident_bytes(family) == proportional_bytes(family) == 0  # they are gone
+    deadline = time.monotonic() + SECONDS
+    while resident_bytes(family):  # the children see its end, and go in their own time
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert proportional_bytes(family) == 0

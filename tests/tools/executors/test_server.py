@@ -3,10 +3,10 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import luthier.tools.executors.server
+import pytest
 from luthier.tools.executors.request import without_secrets
 from luthier.tools.outcomes import Outcome
 
@@ -40,23 +40,25 @@ def test_a_server_whose_worker_is_gone_ends():
         assert server.wait(timeout=30) == 0
 
 
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def spares(lab):
-    """Return the launcher that waits for a request, and its trial."""
-    server = lab.executor._server.pid
-    children = Path(f"/proc/{server}/task/{server}/children")
+    """Return the two launchers that wait for a request, in their order, and their trials."""
 
     def look():
-        pids = children.read_text().split()
-        grandchildren = [Path(f"/proc/{pid}/task/{pid}/children").read_text() for pid in pids]
-        return [*pids, *grandchildren] if len(pids) == 1 and grandchildren[0] else None
+        launchers = children(lab.executor._server.pid)
+        trials = [trial for launcher in launchers for trial in children(launcher)]
+        return launchers + trials if len(launchers) == len(trials) == 2 else None
 
-    return [int(pid) for pid in lab.until(look)]
+    return lab.until(look)
 
 
 def test_a_trial_is_ready_before_it_is_asked_for(lab):
-    _, spare = spares(lab)
+    *_, trial, _ = spares(lab)
     lab.end(lab.submit_script(NOTE + "note('pid', os.getpid())"))
-    assert lab.note("pid") == str(spare)
+    assert lab.note("pid") == str(trial)
 
 
 def test_what_was_ready_and_is_not_needed_ends_with_its_server(lab):
@@ -65,12 +67,14 @@ def test_what_was_ready_and_is_not_needed_ends_with_its_server(lab):
     lab.until(lambda: all(lab.is_gone(pid) for pid in pids))
 
 
-def test_what_was_ready_and_was_killed_is_replaced(lab):
-    for which in (0, 1):
-        pid = spares(lab)[which]
+@pytest.mark.parametrize("which", ["launchers", "trials"])
+def test_what_was_ready_and_was_killed_is_replaced(lab, which):
+    pids = spares(lab)
+    killed = pids[:2] if which == "launchers" else pids[2:]
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
-        lab.until(partial(lab.is_gone, pid))
-        assert lab.end(lab.submit_script("print('{\"loss\": 1}')"))[2].outcome is Outcome.COMPLETE
+    lab.until(lambda: all(lab.is_gone(pid) for pid in killed))
+    assert lab.end(lab.submit_script("print('{\"loss\": 1}')"))[2].outcome is Outcome.COMPLETE
 
 
 def test_a_request_may_be_larger_than_a_pipe(lab):

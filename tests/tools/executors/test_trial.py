@@ -1,7 +1,9 @@
-"""The threads of a trial that is forked from a server which holds numeric libraries."""
+"""What a trial finds when it begins, and what is written down when it ends."""
 
 import json
 from pathlib import Path
+
+import pytest
 
 HEAVY = ("luthier.tools.executors.entry", "torch", "pandas", "sklearn.datasets", "scipy.linalg")
 
@@ -47,3 +49,22 @@ def test_nothing_is_imported_only_to_limit_its_threads(lab):
 def test_a_trial_reads_nothing_from_its_standard_input(lab):
     handle = lab.submit_function("import sys\ndef main(c): return len(sys.stdin.read())")
     assert lab.end(handle)[1] == {"loss": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("raise KeyError('lr')", "KeyError", "'lr'"),
+        ("raise training.Own('a: b')", "training.Own", "a: b"),
+        ("raise training.Mute", "training.Mute", "<exception str() failed>"),
+    ],
+)
+def test_an_exception_is_told_by_its_type_and_its_message(lab, code, kind, message):
+    handle = lab.submit_function(
+        "import training\n"
+        "class Own(Exception): pass\n"
+        "class Mute(Exception):\n    def __str__(self): return 1 / 0\n"
+        f"def main(c): {code}"
+    )
+    evidence = lab.end(handle)[0]
+    assert (evidence.exception, evidence.exception_message) == (kind, message)

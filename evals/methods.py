@@ -1,0 +1,85 @@
+"""The methods that can be compared: each an Optuna sampler made for a task and a seed.
+
+Modules that cost time to import are imported by the functions that need them: `luthier eval list`
+needs names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..tools.space import Scalar
+from .task import Task
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to choose configurations."""
+
+    name: str
+    meaning: str
+    make: Callable[[Task, int], BaseSampler]
+    """(task, seed) -> the sampler of one run."""
+    settings: dict[str, Scalar] = field(default_factory=dict)
+    """What a result of it depends on; results of other settings are not reused."""
+    ours: bool = False
+    """Whether a report compares it with all others."""
+
+
+def _random(task: Task, seed: int) -> BaseSampler:
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=seed)
+
+
+def _sobol(task: Task, seed: int) -> BaseSampler:
+    from ..agent.classical import ClassicalSampler
+
+    return ClassicalSampler(task.space, seed=seed, kind="sobol")
+
+
+def _tpe(task: Task, seed: int) -> BaseSampler:
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed)
+
+
+def _gp(task: Task, seed: int) -> BaseSampler:
+    from optuna.samplers import GPSampler
+
+    return GPSampler(seed=seed, n_startup_trials=5, warn_independent_sampling=False)
+
+
+def _classical(task: Task, seed: int) -> BaseSampler:
+    from ..agent.classical import ClassicalSampler
+
+    return ClassicalSampler(task.space, seed=seed)
+
+
+def _code(*files: str) -> str:
+    """Return a hash of files of the package: where they change, results are not reused."""
+    package = Path(__file__).parent.parent
+    text = b"".join((package / file).read_bytes() for file in files)
+    return sha256(text).hexdigest()[:16]
+
+
+_CLASSICAL: dict[str, Scalar] = {"start_up": 5, "code": _code("agent/classical.py")}
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("random", "uniformly at random", _random),
+        Method("sobol", "scrambled Sobol points", _sobol),
+        Method("tpe", "Optuna's TPESampler()", _tpe),
+        Method("gp", "Optuna's GPSampler(n_startup_trials=5)", _gp, {"n_startup_trials": 5}),
+        Method("classical", "Luthier's ClassicalSampler", _classical, _CLASSICAL, ours=True),
+    )
+}
+"""Name to method."""
