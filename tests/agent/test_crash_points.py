@@ -32,7 +32,7 @@ LABS = {
     "poisoned": {"devices": [{}, {"poisoned_at": 400}, {"speed": 0.8}]},
 }
 """What goes wrong in the studies."""
-SAMPLED = 12
+SAMPLED = 10
 
 
 def spec(name: str) -> StudySpec:
@@ -111,22 +111,30 @@ class Crashes:
         return told
 
 
-@pytest.fixture(scope="module", params=LABS)
-def crashes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Crashes]:
-    """Store the study, and start the process that forks its workers."""
-    folder = tmp_path_factory.mktemp("crashes")
-    ledger = open_ledger(folder / "home" / "ledger.db")
-    open_or_create(ledger, spec(request.param), folder)
-    ledger.close()
+@pytest.fixture(scope="module")
+def parent() -> "Iterator[subprocess.Popen[str]]":
+    """Start the process that forks workers."""
     command = [sys.executable, str(Path(__file__).with_name("crashing.py"))]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
-        yield Crashes(folder, parent, request.param)
+        yield parent
         assert parent.stdin is not None
         parent.stdin.close()
+
+
+@pytest.fixture(scope="module", params=LABS)
+def crashes(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    parent: "subprocess.Popen[str]",
+) -> Crashes:
+    """Store a study."""
+    folder = tmp_path_factory.mktemp("crashes")
+    ledger = open_ledger(folder / "home" / "ledger.db")
+    open_or_create(ledger, spec(request.param), folder)
+    ledger.close()
+    return Crashes(folder, parent, request.param)
 
 
 @dataclass(frozen=True)
