@@ -62,7 +62,7 @@ class _Place(NamedTuple):
 
 def _this_machine() -> _Place:
     from ..tools.devices import plan_devices
-    from ..tools.spec import Executor
+    from ..tools.executor_spec import Executor
 
     plans = plan_devices(Executor()), plan_devices(Executor(device="cpu"))
     return _Place(None, plans, time.time())

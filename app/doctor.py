@@ -60,8 +60,8 @@ def _packages() -> str:
 
 def _devices() -> str:
     from ..tools.devices import plan_devices
+    from ..tools.executor_spec import Executor
     from ..tools.lease_file import look
-    from ..tools.spec import Executor
 
     plan = plan_devices(Executor())
     broken = [f"{name} ({why.reason})" for name, why in look().out_of_service.items()]

@@ -20,10 +20,10 @@ from rich.table import Table
 
 from ..agent.tune import tune
 from ..tools.devices import plan_devices
+from ..tools.executor_spec import Executor
 from ..tools.leases import Leases
 from ..tools.records import TrialRecord
 from ..tools.space import Configuration, Float
-from ..tools.spec import Executor
 from .idle_gap import IdleGap, idle_gap
 from .lab_pace import Pace, pace
 from .trainings import quick, slow

@@ -80,6 +80,7 @@ class Task:
     def fingerprint(self) -> str:
         """Return a hash of what a result depends on; results of another one are not reused."""
         known = [self.name, self.family, self.space.model_dump(mode="json"), self.direction]
-        measures = [self.f_star, self.f_median, self.noise, self.starts]
-        text = json.dumps([*known, *measures], sort_keys=True)
+        # The last digits of a mean differ from one kind of processor to another.
+        measures = [f"{value:.9g}" for value in (self.f_star, self.f_median, self.noise)]
+        text = json.dumps([*known, *measures, self.starts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import LuthierError
-from .spec import Executor
+from .executor_spec import Executor
 
 _MOST_CPU_SLOTS = 8
 _MOST_SLOTS = 1024

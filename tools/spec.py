@@ -16,15 +16,14 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
 from .errors import LuthierError
+from .executor_spec import Executor
+from .section import Seconds, Section
 from .space import Comparison, Parameter, SearchSpace, did_you_mean
 
 
@@ -32,38 +31,7 @@ class SpecError(LuthierError, ValueError):
     """A spec that cannot be run; the message is one sentence with the place, value and way out."""
 
 
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _parse_duration(value: Any) -> Any:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return float(match[1]) * _SECONDS[match[2]] if match else value
-
-
-Seconds = Annotated[float, BeforeValidator(_parse_duration), Field(gt=0)]
-"""Seconds as a number, or text such as "90s", "10m", "2h", "1d"."""
-
-
-Moment = Annotated[float, BeforeValidator(_parse_duration), Field(ge=0)]
-"""Seconds from a beginning, as a number or as text such as "10m"."""
-
-
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-DeviceId = Annotated[str, BeforeValidator(_as_text), Field(min_length=1)]
-"""The index of a CUDA device, as CUDA numbers those that are visible, or its UUID."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class ScriptObjective(_Section):
+class ScriptObjective(Section):
     """A training script, run as it is in a process of its own."""
 
     kind: Literal["script"] = "script"
@@ -85,7 +53,7 @@ class ScriptObjective(_Section):
     """Environment variables to set for every trial."""
 
 
-class CallableObjective(_Section):
+class CallableObjective(Section):
     """A Python function that takes a configuration and returns or reports metrics."""
 
     kind: Literal["callable"] = "callable"
@@ -93,7 +61,7 @@ class CallableObjective(_Section):
     """Where the function is: `module:function`; `__main__:function` is pickled by value."""
 
 
-class RecipeObjective(_Section):
+class RecipeObjective(Section):
     """Training code that comes with Luthier."""
 
     kind: Literal["recipe"] = "recipe"
@@ -108,7 +76,7 @@ Objective = Annotated[
 ]
 
 
-class Metric(_Section):
+class Metric(Section):
     """A number that a trial reports."""
 
     direction: Literal["maximize", "minimize", "watch"]
@@ -127,7 +95,7 @@ class Metric(_Section):
         return self
 
 
-class Budget(_Section):
+class Budget(Section):
     """What the study may use; None means no cap. At least one cap must be set."""
 
     trials: int | None = Field(default=50, gt=0)
@@ -152,110 +120,7 @@ class Budget(_Section):
         return self
 
 
-class LabDevice(_Section):
-    """A pretend device, and what goes wrong with it."""
-
-    memory_gib: float = Field(default=16.0, gt=0)
-    """Its memory; a trial that needs more (of its share) runs out of it."""
-    speed: float = Field(default=1.0, gt=0)
-    """How many times as fast as a common one it trains."""
-    dies_at: Moment | None = None
-    """When it dies: what runs on it is lost, and nothing starts on it any more."""
-    poisoned_at: Moment | None = None
-    """When it is poisoned: from then on every trial that starts on it crashes."""
-    preempted_at: list[Moment] = Field(default_factory=list)
-    """When whoever owns it takes it back for a moment: what runs on it is lost."""
-    slow_at: Moment | None = None
-    """When it becomes ten times slower."""
-
-
-class Lab(_Section):
-    """A pretend lab. Its moments are counted from the study's beginning, on the lab's clock."""
-
-    devices: list[LabDevice] = Field(min_length=1)
-    hanging_trials: list[int] = Field(default_factory=list)
-    """Numbers of the trials that stop half way and never come back, in every attempt."""
-    rate: float = Field(default=1.0, ge=0)
-    """How many seconds pass on the lab's clock while the loop computes for one. With 0 a run of
-    the study is the same whenever it is repeated."""
-    jumps: bool = True
-    """Whether the clock jumps to the next thing that happens; otherwise it runs there at its
-    rate, so that a person can watch."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Lab:
-        if self.rate == 0 and not self.jumps:
-            raise ValueError("`rate > 0` must hold for a clock that does not jump, but got rate=0")
-        return self
-
-
-class Checkpoints(_Section):
-    """Which checkpoints of a trial are kept while it runs; the newest always is.
-
-    Of a trial that is complete they are deleted, unless it is the study's best (or on its Pareto
-    front). A trial that ended otherwise keeps them, for it can be continued: `luthier retry`.
-    """
-
-    keep_last: int = Field(default=1, ge=1)
-    """How many of the newest: more than one guards against a damaged file."""
-    keep_best: int = Field(default=0, ge=0)
-    """How many of those with the best value of the (first) optimised metric."""
-
-
-class Executor(_Section):
-    """Where and how trials run."""
-
-    kind: Literal["local", "simulated"] = "local"
-    """`local`: on this machine. `simulated`: in a pretend lab, for tests and demos."""
-    lab: Lab | None = None
-    """The pretend lab; only with `simulated`, whose objective is a callable that returns what its
-    training would be like (`tools.executors.lab.Training`)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes the CUDA devices if there are any, otherwise the CPU."""
-    devices: list[DeviceId] | None = Field(default=None, min_length=1)
-    """The CUDA devices to use, each by its index, as CUDA numbers those that are visible, or by its
-    UUID (`nvidia-smi -L`). Default: all that are visible."""
-    devices_per_trial: float = 1.0
-    """CUDA devices of one trial: a whole number gives it so many (`torchrun train.py` then starts a
-    process for each), a fraction such as 0.5 lets so many trials share one."""
-    slots: int | None = Field(default=None, gt=0, le=1024)
-    """Most trials at a time. Default: as many as the CUDA devices hold; on the CPU one a core, at
-    most 8."""
-    threads: int | None = Field(default=None, gt=0)
-    """CPU threads of each process of a trial. Default: cores divided by slots, and by the devices
-    of a trial."""
-    memory_gib: float | None = Field(default=None, gt=0)
-    """GiB of main memory that the processes of one trial may use together; None leaves it to the
-    kernel."""
-    grace_seconds: Seconds = 10.0
-    """Seconds between the request to stop and the kill of the whole process group."""
-    log_bytes: int = Field(default=10_000_000, gt=0)
-    """Bytes of standard output, and of standard error, that are kept of one attempt."""
-    checkpoints: Checkpoints = Field(default_factory=Checkpoints)
-
-    @model_validator(mode="after")
-    def _check(self) -> Executor:
-        if (self.kind == "simulated") != (self.lab is not None):
-            raise ValueError(f"`lab` goes with `kind: simulated` alone, but got kind={self.kind!r}")
-        each = self.devices_per_trial
-        if not (0 < each < 1 or (each >= 1 and each.is_integer())):
-            raise ValueError(
-                "`devices_per_trial` must be a whole number of devices for one trial, or a "
-                f"fraction between 0 and 1 to share one, but got {each:.15g}"
-            )
-        names = self.devices or []
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ValueError(f"`devices` must name each device once, but {twice[0]!r} stands twice")
-        if self.device == "cpu" and (self.devices is not None or each != 1):
-            field = "devices" if self.devices is not None else "devices_per_trial"
-            raise ValueError(
-                f"`{field}` is about CUDA devices, but `device` is 'cpu'; leave one of them out"
-            )
-        return self
-
-
-class Sampler(_Section):
+class Sampler(Section):
     """What proposes configurations."""
 
     kind: Literal["auto", "gp", "tpe", "random", "sobol"] = "auto"
@@ -264,7 +129,7 @@ class Sampler(_Section):
     """Trials spread over the space before a model is trusted. Default: budget / 8 in [4, 10]."""
 
 
-class Pruner(_Section):
+class Pruner(Section):
     """What stops unpromising trials early."""
 
     kind: Literal["none", "median", "successive_halving"] = "median"
@@ -275,7 +140,7 @@ class Pruner(_Section):
     """No trial is stopped before so many are complete."""
 
 
-class StudySpec(_Section):
+class StudySpec(Section):
     """What to tune, for what, within which limits."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")

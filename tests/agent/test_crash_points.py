@@ -7,7 +7,7 @@ import pytest
 from luthier.evals.crash_points import LABS, CrashPoints, Whole, crash_points
 from luthier.tools.outcomes import Outcome
 
-SAMPLED = 12
+SAMPLED = 8
 
 
 @pytest.fixture(scope="module", params=LABS)

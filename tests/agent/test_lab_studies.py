@@ -11,12 +11,12 @@ from luthier.agent.tuner import Policy
 from luthier.agent.worker import open_clock, run_study
 from luthier.evals.lab import SPACE
 from luthier.tools.devices import plan_devices
+from luthier.tools.executor_spec import Lab as Devices
 from luthier.tools.executors.lab import Training
 from luthier.tools.leases import Leases
 from luthier.tools.objective import pickle_callable
 from luthier.tools.outcomes import Outcome
 from luthier.tools.records import TrialRecord
-from luthier.tools.spec import Lab as Devices
 from luthier.tools.study import Study
 
 EXACT = Policy(patience_share=math.inf, patience_seconds=math.inf)

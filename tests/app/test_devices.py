@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from luthier.tools import devices
 from luthier.tools.devices import plan_devices
+from luthier.tools.executor_spec import Executor
 from luthier.tools.leases import Leases
-from luthier.tools.spec import Executor
 
 from .conftest import Luthier
 

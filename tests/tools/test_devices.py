@@ -9,10 +9,9 @@ from luthier.tools.devices import (
     DeviceError,
     cuda_devices,
     plan_devices,
-    plan_slots,
     thread_limits,
 )
-from luthier.tools.spec import Executor
+from luthier.tools.executor_spec import Executor
 
 CORES = len(os.sched_getaffinity(0))
 UUIDS = ["GPU-8f2e11", "GPU-77aa22", "GPU-c0ffee", "GPU-dddd44"]
@@ -81,7 +80,7 @@ def test_asking_for_devices_does_not_initialise_cuda():
 
 def test_cuda_without_a_device_is_an_error_with_the_way_out():
     with pytest.raises(DeviceError, match="no CUDA device is visible; use `device: auto` or"):
-        plan_slots(Executor(device="cuda"), {"CUDA_VISIBLE_DEVICES": ""})
+        plan_devices(Executor(device="cuda"), {"CUDA_VISIBLE_DEVICES": ""})
 
 
 @pytest.mark.parametrize(
@@ -211,30 +210,35 @@ class TestEnvironment:
 
 def test_more_slots_than_devices_are_refused():
     with pytest.raises(DeviceError, match="executor.slots is 3, but only 2 CUDA devices are"):
-        plan_slots(Executor(slots=3), {"CUDA_VISIBLE_DEVICES": "0,1"})
+        plan_devices(Executor(slots=3), {"CUDA_VISIBLE_DEVICES": "0,1"})
 
 
-def test_each_cuda_slot_sees_its_own_device():
-    slots = plan_slots(Executor(), {"CUDA_VISIBLE_DEVICES": "2,5"})
-    assert [slot.name for slot in slots] == ["cuda:2", "cuda:5"]
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["2", "5"]
-
-
-def test_fewer_slots_than_devices_take_the_first():
-    slots = plan_slots(Executor(slots=1), {"CUDA_VISIBLE_DEVICES": "2,5"})
-    assert [slot.name for slot in slots] == ["cuda:2"]
+def test_a_trial_sees_its_own_devices_alone():
+    made = plan_devices(Executor(), {"CUDA_VISIBLE_DEVICES": "2,5"})
+    assert [device.name for device in made.devices] == ["cuda:2", "cuda:5"]
+    seen = [made.environment([d.name])["CUDA_VISIBLE_DEVICES"] for d in made.devices]
+    assert seen == ["2", "5"]
 
 
 def test_the_cpu_is_used_where_asked_for_and_its_trials_see_no_device():
-    slots = plan_slots(Executor(device="cpu", slots=3), {"CUDA_VISIBLE_DEVICES": "0,1"})
-    assert [slot.name for slot in slots] == ["cpu:0", "cpu:1", "cpu:2"]
-    assert {slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots} == {""}
+    made = plan_devices(Executor(device="cpu", slots=3), {"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert (made.devices, made.slots) == ((Device("cpu", float(CORES)),), 3)
+    assert made.environment(["cpu"])["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_without_a_device_auto_is_the_cpu_with_a_slot_a_core():
-    slots = plan_slots(Executor(), {"CUDA_VISIBLE_DEVICES": ""})
-    assert len(slots) == min(CORES, 8)
-    assert all(slot.name.startswith("cpu:") for slot in slots)
+    made = plan_devices(Executor(), {"CUDA_VISIBLE_DEVICES": ""})
+    assert made.slots == min(CORES, 8)
+    assert [device.name for device in made.devices] == ["cpu"]
+
+
+def test_a_pretend_lab_has_the_devices_that_it_lists():
+    lab = {"kind": "simulated", "lab": {"devices": [{}, {}]}}
+    made = plan_devices(Executor.model_validate(lab | {"devices_per_trial": 0.5}))
+    assert [device.name for device in made.devices] == ["lab:0", "lab:1"]
+    assert (made.slots, made.share, made.is_cuda) == (4, 0.5, False)
+    with pytest.raises(DeviceError, match="devices_per_trial is 3, but only 2 pretend devices"):
+        plan_devices(Executor.model_validate(lab | {"devices_per_trial": 3}))
 
 
 @pytest.mark.parametrize(
@@ -247,8 +251,8 @@ def test_without_a_device_auto_is_the_cpu_with_a_slot_a_core():
     ],
 )
 def test_cores_are_shared_among_the_slots(executor, threads):
-    for slot in plan_slots(executor):
-        assert slot.environment.items() >= thread_limits(threads).items()
+    given = plan_devices(executor).environment(["cpu"])
+    assert given.items() >= thread_limits(threads).items()
 
 
 def test_thread_limits_are_known_to_the_numeric_libraries():

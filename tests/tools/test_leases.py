@@ -20,10 +20,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from luthier.tools.devices import DevicePlan, plan_devices
+from luthier.tools.executor_spec import Executor
 from luthier.tools.executors.launcher import start_ticks
 from luthier.tools.lease_file import LeaseError, LeaseFile, runtime_folder
 from luthier.tools.leases import Lease, Leases, devices_of
-from luthier.tools.spec import Executor
 
 FORK = multiprocessing.get_context("fork")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from luthier.tools.device_memory import NvmlMemory, belongs_to, open_memory
 from luthier.tools.devices import Device, DeviceError, driver_uuids, plan_devices
+from luthier.tools.executor_spec import Executor
 from luthier.tools.leases import Leases
-from luthier.tools.spec import Executor
 
 GIB = 1 << 30
 CUDA_0 = Device("cuda:0", 1.0, "0")

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..executor_spec import Lab, LabDevice
 from ..metrics import Report
 from ..outcomes import Evidence, StopReason
-from ..spec import Lab, LabDevice
 
 _SLOWER = 10.0
 _CRASH_SECONDS = 1.0

@@ -186,11 +186,11 @@ class LocalExecutor:
 
 
 def _written_at(path: Path) -> float:
-    """Return when a file was last written, on the monotonic clock; now if it is gone."""
+    """Return when a file was last written, on the monotonic clock; now if that cannot be told."""
     now = time.monotonic()
     try:
         return now - max(0.0, time.time() - path.stat().st_mtime)
-    except FileNotFoundError:  # the trial removed it
+    except OSError:  # the trial removed it, or locked its folder
         return now
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..clock import VirtualClock
+from ..executor_spec import Executor
 from ..metrics import MetricsFile, Report
 from ..outcomes import Evidence, StopReason
 from ..space import Configuration
-from ..spec import Executor
 from .entry import load_function
 from .lab import Course, Training, course
 from .protocol import Handle

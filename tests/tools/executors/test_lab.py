@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from luthier.tools.executor_spec import Lab
 from luthier.tools.executors.lab import Training, course
 from luthier.tools.outcomes import Outcome, StopReason, classify
-from luthier.tools.spec import Lab
 
 BEGUN = 1000.0
 FOUR = Training([{"loss": 1.0 / step} for step in (1, 2, 3, 4)], step_seconds=10.0, memory_gib=6.0)
