@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..tools.leases import Lease, Leases, devices_of
 from ..tools.outcomes import Outcome, Verdict
@@ -25,9 +26,9 @@ class Placement:
         self._history = history
         self._running = running
 
-    def place(self, trial: TrialRecord | None) -> Lease | None:
+    def place(self, trial: TrialRecord | None, attempt_folder: Path) -> Lease | None:
         """Return a lease for a trial (None: a new one), None if no device is free for it now."""
-        lease = self._leases.acquire(self._to_avoid(trial))
+        lease = self._leases.acquire(self._to_avoid(trial), attempt_folder)
         if lease is None:
             for device, reason in self._leases.stuck().items():
                 self.take_out(device, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from pathlib import Path
 
 from ..tools import checkpoints
 from ..tools.executors.protocol import TrialExecutor
@@ -63,7 +64,8 @@ class Starter:
 
     def start_waiting(self, trial: TrialRecord) -> Run | None:
         """Start another attempt at a trial; None if there is no device for it now."""
-        lease = self._placement.place(trial)
+        folder = self._folder(trial.number, len(trial.attempts) + 1)
+        lease = self._placement.place(trial, folder)
         if lease is None:
             return None
         expected = self._history.expected_seconds or 0.0
@@ -73,7 +75,8 @@ class Starter:
 
     def start_new(self) -> Run | None:
         """Start a new trial; None if there is no device or no proposal for it now."""
-        lease = self._spare or self._placement.place(None)
+        number = len(self._history.trials)
+        lease = self._spare or self._placement.place(None, self._folder(number, 1))
         if lease is None:
             return None
         self._spare = lease
@@ -82,7 +85,6 @@ class Starter:
             return None
         self._spare = None
         expected = self._history.expected_seconds or 0.0
-        number = len(self._history.trials)
         trial = self._writer.add_trial(
             number, proposal.configuration, proposal.decision, lease.name, expected
         )
@@ -104,7 +106,7 @@ class Starter:
 
     def _start(self, trial: TrialRecord, lease: Lease, reserved: float) -> Run:
         study, number = self._writer.study, trial.attempts[-1].number
-        folder = self._workspace.attempt_folder(study.name, trial.number, number)
+        folder = self._folder(trial.number, number)
         if number == 1 and folder.parent.exists():  # of a study in a ledger that was deleted
             shutil.rmtree(folder.parent)
         folder.mkdir(parents=True)
@@ -121,9 +123,11 @@ class Starter:
             lease=lease,
             limit_seconds=study.spec.budget.trial_seconds,
         )
-        self._leases.bind(lease, folder)
         handle = self._executor.submit(request)
         return Run(trial, lease, handle, reserved)
+
+    def _folder(self, trial: int, attempt: int) -> Path:
+        return self._workspace.attempt_folder(self._writer.study.name, trial, attempt)
 
     def stand_down(self) -> None:
         """Give back a lease that waits for a proposal."""

@@ -114,6 +114,7 @@ class Tuner:
             self._collect()
             self._obey()
             self._launch()
+            self._leases.flush()
             if self._ending is not None and not self._running:
                 break
             deadline = min(self._limits.seconds_left(), self._starter.seconds_left())
@@ -257,7 +258,7 @@ class Tuner:
         )
         trial = replace(trial, curves=continued(run.trial.curves or {}, run.curves))
         del self._running[trial.number]
-        self._leases.release(run.lease)
+        self._leases.hand_back(run.lease)
         self._history.settle(trial)
         if not again:
             self._pruning.finish(trial)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -25,21 +25,30 @@ from ..tools.workspace import Workspace
 
 _SLOTS = 4
 _TRIALS = 200
-_STARTS = 100
 
 _BARE_SERVER = """\
-import gc, importlib, os, signal, sys, time
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for name in sys.argv[1:]:
+import gc, importlib, os, struct, sys, time
+slots, children, nap = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+for name in sys.argv[4:]:
     importlib.import_module(name)
 gc.collect()
 gc.freeze()
-os.write(1, b"ready\\n")
-while sys.stdin.buffer.readline():
-    if os.fork() == 0:
-        os.write(1, b"%r\\n" % time.time())
-        os._exit(0)
+free, running = list(range(slots)), {}
+while children or running:
+    while free and children:
+        children -= 1
+        slot, asked = free.pop(), time.time()
+        pid = os.fork()
+        if pid == 0:
+            began = time.time()
+            time.sleep(nap)
+            os.write(1, struct.pack("iddd", slot, asked, began, time.time()))
+            os._exit(0)
+        running[pid] = slot
+    free.append(running.pop(os.wait()[0]))
 """
+"""Forks children and nothing else: no ledger, no lease, no output, no limits. Each child writes
+its slot, and when it was asked for, began and returned."""
 
 
 class IdleGap(NamedTuple):
@@ -49,14 +58,17 @@ class IdleGap(NamedTuple):
     high: float
     """The 95th percentile."""
     bare: float
-    """What the start of a process by a bare fork server takes, median."""
+    """The same of a bare fork server, median."""
+    bare_start: float
+    """From its request to the child's first line, median; without the end of the one before."""
 
 
 def idle_gap(trials: int = _TRIALS) -> IdleGap:
     """Measure from a trial's last line to the next one's first on the same slot.
 
     Everything in between counts: the end of the process, the loop, the lease, the ledger, the start
-    of the next one. The bare fork server holds the same modules and does nothing but fork.
+    of the next one. The bare fork server holds the same modules, has as many children at a time,
+    and does nothing but fork.
     """
     import torch  # noqa: F401  what this process has imported, the trials' fork server holds
 
@@ -69,7 +81,7 @@ def idle_gap(trials: int = _TRIALS) -> IdleGap:
         found = list(gaps(ledger.trials(record)))
         ledger.close()
     cuts = statistics.quantiles(found, n=20)
-    return IdleGap(statistics.median(found), cuts[-1], bare_start(preloads(spec)))
+    return IdleGap(statistics.median(found), cuts[-1], *bare_gap(preloads(spec), trials // 2))
 
 
 def _spec(trials: int) -> StudySpec:
@@ -96,22 +108,23 @@ def gaps(trials: Iterable[TrialRecord]) -> Iterable[float]:
             yield after.metrics["began"] - before.metrics["returned"]
 
 
-def bare_start(modules: list[str]) -> float:
-    """Return the time from a request to the child's first line, median, in seconds."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _BARE_SERVER, *modules],
-        stdin=subprocess.PIPE,
+def bare_gap(modules: list[str], children: int, nap: float = 0.5) -> tuple[float, float]:
+    """Return the gap and the start of a bare fork server, medians, in seconds.
+
+    Args:
+        modules: What it has imported.
+        children: How many it forks.
+        nap: How long each runs, in seconds.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _BARE_SERVER, str(_SLOTS), str(children), str(nap), *modules],
         stdout=subprocess.PIPE,
         env={**os.environ, **ENVIRONMENT},
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdout.readline()
-        seconds = []
-        for _ in range(_STARTS):
-            asked = time.time()
-            server.stdin.write(b"\n")
-            server.stdin.flush()
-            seconds.append(float(server.stdout.readline()) - asked)
-        server.stdin.close()
-    return statistics.median(seconds)
+        check=True,
+    )
+    by_slot: dict[int, list[tuple[float, float, float]]] = {}
+    for slot, *times in sorted(struct.iter_unpack("iddd", done.stdout), key=lambda row: row[2]):
+        by_slot.setdefault(slot, []).append((times[0], times[1], times[2]))
+    gaps = [b[1] - a[2] for row in by_slot.values() for a, b in itertools.pairwise(row)]
+    starts = [began - asked for row in by_slot.values() for asked, began, _ in row]
+    return statistics.median(gaps), statistics.median(starts)

@@ -157,16 +157,15 @@ def optuna_study() -> float:
 
 
 def leases() -> float:
-    """Return the mean time of taking, binding and giving back a lease, beside another study's."""
+    """Return the mean time of taking and giving back a lease, beside another study's."""
     plan = plan_devices(Executor(device="cpu", slots=2))
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = (Leases(plan, name, folder=Path(folder)) for name in ("ours", "theirs"))
         theirs.acquire()
         begun = time.perf_counter()
         for _ in range(_LEASES):
-            lease = ours.acquire()
+            lease = ours.acquire(attempt_folder=Path(folder))
             assert lease is not None
-            ours.bind(lease, Path(folder))
             ours.release(lease)
         return (time.perf_counter() - begun) / _LEASES
 
@@ -214,6 +213,7 @@ def measure() -> list[Row]:
             limit=1.05,
         ),
         Row("idle gap, median", gap.median, "bare fork server", gap.bare, limit=3.0),
+        Row("idle gap, median", gap.median, "its start alone", gap.bare_start, limit=3.0),
         Row("idle gap, median", gap.median, "60 ms", 0.060, limit=1.0),
         Row("idle gap, 95th percentile", gap.high, "200 ms", 0.200, limit=1.0),
         Row("lab, CPU at trial 5,000", lab.late, "at trial 100", lab.early, limit=2.0),

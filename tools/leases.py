@@ -96,6 +96,7 @@ class Leases:
         self._file = LeaseFile(folder, clock, ticket_seconds)
         self._worker = Process.current()
         self._held: dict[str, Holder] = {}
+        self._handed_back: set[str] = set()
         self._refusal: str | None = None
 
     @contextmanager
@@ -104,15 +105,25 @@ class Leases:
             # Of a file that was damaged, each worker restores what is its own.
             known = {holder.key for holder in register.holders}
             register.holders += [h for key, h in self._held.items() if key not in known]
+            self._remove(register, self._handed_back)
+            self._handed_back.clear()
             yield register
 
-    def acquire(self, avoid: Collection[str] = ()) -> Lease | None:
+    def _remove(self, register: Register, keys: Collection[str]) -> None:
+        for holder in [h for h in register.holders if h.key in keys and self._is_ours(h)]:
+            register.remove(holder, self._clock())
+
+    def acquire(
+        self, avoid: Collection[str] = (), attempt_folder: Path | None = None
+    ) -> Lease | None:
         """Return a lease for one trial, None if there is none for us now.
 
         Who gets none has a place in the queue, and keeps it by asking again every second or sooner.
 
         Args:
             avoid: Devices that the trial shall not get.
+            attempt_folder: Where the attempt will be; its launcher then holds the lease too, so
+                that it outlives this worker.
         """
         if self._watch is not None:
             self._watch.stuck.clear()
@@ -135,6 +146,8 @@ class Leases:
             holder = self._hold(register, self._free_name(register, devices), devices)
             if self._watch is not None:
                 holder.floors = {name: self._watch.floors[name] for name in devices}
+            if attempt_folder is not None:
+                self._bind(holder, attempt_folder)
         return self._lease(holder, self._plan.environment(holder.devices))
 
     def _draw(self, register: Register, avoid: Collection[str]) -> Ticket:
@@ -232,12 +245,6 @@ class Leases:
         """
         return {} if self._watch is None else dict(self._watch.stuck)
 
-    def bind(self, lease: Lease, attempt_folder: Path) -> None:
-        """Let the launcher of an attempt hold a lease too, so that it outlives this worker."""
-        with self._open() as register:
-            holder = next(h for h in register.holders if h.key == lease.key)
-            self._bind(holder, attempt_folder)
-
     def _bind(self, holder: Holder, attempt_folder: Path) -> None:
         holder.attempt, holder.bound_at = str(attempt_folder), self._clock()
         self._held[holder.key] = holder
@@ -265,10 +272,22 @@ class Leases:
 
     def release(self, lease: Lease) -> None:
         """Give a lease back."""
+        self.hand_back(lease)
+        self.flush()
+
+    def hand_back(self, lease: Lease) -> None:
+        """Give a lease back together with the next request, or by `flush` if there is none.
+
+        Who ends one trial most often begins another: both are one look at the register then.
+        """
         self._held.pop(lease.key, None)
-        with self._open() as register:
-            for holder in [h for h in register.holders if h.key == lease.key and self._is_ours(h)]:
-                register.remove(holder, self._clock())
+        self._handed_back.add(lease.key)
+
+    def flush(self) -> None:
+        """Let others have what was handed back."""
+        if self._handed_back:
+            with self._open():
+                pass
 
     def close(self) -> None:
         """Give back what is not bound, and leave the rest to the attempts that it is bound to."""

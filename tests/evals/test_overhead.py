@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from luthier.evals.idle_gap import bare_start, gaps
+from luthier.evals.idle_gap import bare_gap, gaps
 from luthier.evals.lab_pace import pace
 from luthier.evals.overhead import Row, import_seconds, in_fresh_process
 from luthier.tools.outcomes import Outcome
@@ -45,9 +45,10 @@ def test_a_gap_lies_between_two_trials_of_one_slot() -> None:
     assert list(gaps(trials)) == [0.25, 0.5]
 
 
-def test_a_bare_fork_server_starts_processes() -> None:
+def test_the_gap_of_a_bare_fork_server_holds_the_start_of_its_children() -> None:
     begun = time.perf_counter()
-    assert 0.0 < bare_start(["json"]) < time.perf_counter() - begun
+    gap, start = bare_gap(["json"], children=12, nap=0.01)
+    assert 0.0 < start <= gap < time.perf_counter() - begun
 
 
 def test_the_pace_of_a_study_in_the_lab_is_measured() -> None:

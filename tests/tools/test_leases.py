@@ -227,7 +227,7 @@ class TestDeath:
     def test_an_attempt_that_outlives_its_worker_keeps_its_device(self, house):
         worker, folder = house.worker("a", cuda("0")), house.folder / "attempt"
         launcher = house.launcher(folder)
-        worker.do("bind", worker.do("acquire"), folder)
+        worker.do("acquire", (), folder)
         worker.kill()
         other = house.leases("b", cuda("0"))
         assert other.acquire() is None
@@ -239,14 +239,14 @@ class TestDeath:
         worker, folder = house.worker("a", cuda("0")), house.folder / "attempt"
         folder.mkdir()
         (folder / "process.json").write_text('{"abandoned": true}', encoding="utf-8")
-        worker.do("bind", worker.do("acquire"), folder)
+        worker.do("acquire", (), folder)
         worker.kill()
         take(house.leases("b", cuda("0")))
 
     def test_a_launcher_that_is_on_its_way_is_waited_for(self, house):
         worker, folder = house.worker("a", cuda("0")), house.folder / "attempt"
         other = house.leases("b", cuda("0"))
-        worker.do("bind", worker.do("acquire"), folder)
+        worker.do("acquire", (), folder)
         with LeaseFile(house.register).open() as register:
             house.now = register.holders[0].bound_at
         worker.kill()
@@ -257,7 +257,7 @@ class TestDeath:
     def test_what_is_closed_leaves_to_attempts_what_is_theirs(self, house):
         leases, folder = house.leases("a", cuda()), house.folder / "attempt"
         launcher = house.launcher(folder)
-        leases.bind(take(leases), folder)
+        assert leases.acquire(attempt_folder=folder) is not None
         take(leases)
         leases.close()
         assert house.holders() == ["cuda:0"]
@@ -269,7 +269,7 @@ class TestAdoption:
     def test_a_new_worker_holds_what_the_attempt_held(self, house):
         worker, folder = house.worker("a", cuda("0")), house.folder / "attempt"
         launcher = house.launcher(folder)
-        worker.do("bind", worker.do("acquire"), folder)
+        worker.do("acquire", (), folder)
         worker.kill()
         leases = house.leases("a", cuda("0"))
         adopted = leases.adopt("cuda:0", folder)
@@ -498,7 +498,7 @@ class TestTheFile:
 
 
 class Sharing(RuleBasedStateMachine):
-    """Workers that take, bind, give back, die and are followed by others, in any order."""
+    """Workers that take, launch, give back, die and are followed by others, in any order."""
 
     PLANS = (cuda("0,1"), cuda("0,1", devices_per_trial=2), cuda("1,0", devices_per_trial=0.5))
 
@@ -510,6 +510,7 @@ class Sharing(RuleBasedStateMachine):
         self.held: dict[str, tuple[int, Lease]] = {}
         self.launchers: dict[str, tuple[Launcher, Path]] = {}
         self.waiting: set[int] = set()
+        self.folders: dict[str, Path] = {}
         self.attempts = 0
 
     @initialize()
@@ -537,8 +538,14 @@ class Sharing(RuleBasedStateMachine):
         plan = self.PLANS[index]
         room = [d for d in plan.devices if self.taken(d.name) + plan.share <= 1.0 + 1e-9]
         owned = sum(owner == index for owner, _ in self.held.values())
-        lease = self.workers[index].do("acquire")
+        self.attempts += 1
+        folder = self.house.folder / str(self.attempts)
+        folder.mkdir()
+        # Nobody need wait whether a launcher still comes.
+        (folder / "process.json").write_text('{"abandoned": true}', encoding="utf-8")
+        lease = self.workers[index].do("acquire", (), folder)
         if lease is not None:
+            self.folders[lease.key] = folder
             assert len(room) >= plan.per_trial
             self.held[lease.key] = (index, lease)
             self.waiting.discard(index)
@@ -558,13 +565,10 @@ class Sharing(RuleBasedStateMachine):
 
     @precondition(lambda self: set(self.owned) - set(self.launchers))
     @rule(data=st.data())
-    def bind(self, data: st.DataObject) -> None:
+    def launch(self, data: st.DataObject) -> None:
         key = self._pick(data, list(set(self.owned) - set(self.launchers)))
-        index, lease = self.held[key]
-        self.attempts += 1
-        folder = self.house.folder / str(self.attempts)
+        folder = self.folders[key]
         self.launchers[key] = (self.house.launcher(folder), folder)
-        self.workers[index].do("bind", lease, folder)
 
     @precondition(lambda self: self.owned)
     @rule(data=st.data())

@@ -76,10 +76,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def run_a_trial(bench: Bench, leases: Leases, name: str = "attempt", used: int = 4 * GIB) -> int:
     """Let a trial take and give back the device, but not its memory; return its process."""
-    lease = leases.acquire()
+    lease = leases.acquire(attempt_folder=bench.folder / name)
     assert lease is not None
-    folder, pid = bench.trial(name, used)
-    leases.bind(lease, folder)
+    _, pid = bench.trial(name, used)
     leases.release(lease)
     return pid
 
@@ -148,9 +147,7 @@ def test_a_trial_that_died_with_its_worker_is_waited_for_too(bench):
     if child == 0:
         leases = bench.leases("a")
         bench.card.by_process = {}
-        lease = leases.acquire()
-        assert lease is not None
-        leases.bind(lease, folder)
+        assert leases.acquire(attempt_folder=folder) is not None
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     b = bench.leases("b")
@@ -161,10 +158,8 @@ def test_a_trial_that_died_with_its_worker_is_waited_for_too(bench):
 class TestAmongTrialsThatShareADevice:
     def test_what_the_others_use_is_theirs(self, bench):
         a, b = bench.leases("a", share=0.5), bench.leases("b", share=0.5)
-        lease = a.acquire()
-        assert lease is not None
-        folder, _ = bench.trial("a", 5 * GIB)
-        a.bind(lease, folder)
+        assert a.acquire(attempt_folder=bench.folder / "a") is not None
+        bench.trial("a", 5 * GIB)
         pid = run_a_trial(bench, b, "b", used=3 * GIB)
         assert b.acquire() is None
         assert b.refusal() == "cuda:0 still has 3072 MiB in use after a trial of study 'b'"
@@ -173,9 +168,7 @@ class TestAmongTrialsThatShareADevice:
 
     def test_one_whose_processes_cannot_be_told_may_use_its_share(self, bench):
         a, b = bench.leases("a", share=0.5), bench.leases("b", share=0.5)
-        lease = a.acquire()
-        assert lease is not None
-        a.bind(lease, bench.folder / "elsewhere")
+        assert a.acquire(attempt_folder=bench.folder / "elsewhere") is not None
         del bench.card.by_process[run_a_trial(bench, b, "b")]
         bench.card.foreign += 7 * GIB
         assert b.acquire() is not None
