@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from luthier.tools.outcomes import Outcome
 from luthier.tools.pruning import NoPruning, SuccessiveHalving, make_pruning
+from luthier.tools.quiet import quiet
 from luthier.tools.records import TrialRecord
 from luthier.tools.spec import parse_spec
 
@@ -113,13 +114,9 @@ CURVES = st.lists(
 def test_the_median_rule_decides_as_optunas_own(curves, direction, warmup):
     spec = make_spec(direction=direction, warmup_steps=warmup)
     pruning = make_pruning(spec, [])
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        direction=direction,
-        pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=3, n_warmup_steps=warmup, n_min_trials=3
-        ),
-    )
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=warmup, n_min_trials=3)
+    with quiet():
+        study = optuna.create_study(direction=direction, pruner=pruner)
     for number, curve in enumerate(curves):
         pruning.add(trial(number))
         theirs = study.ask()
@@ -127,4 +124,5 @@ def test_the_median_rule_decides_as_optunas_own(curves, direction, warmup):
             theirs.report(value, step)
             assert pruning.should_prune(number, step, value) == theirs.should_prune()
         pruning.finish(complete(number, *curve))
-        study.tell(theirs, curve[-1])
+        with quiet():
+            study.tell(theirs, curve[-1])
