@@ -142,6 +142,7 @@ class ClassicalSampler(BaseSampler):
                         constant_liar=True,
                     )
                 case "textbook":
+                    # Another thread may just have taken the last one.
                     configuration = self._from_textbook(study, trial.number) or {}
                     sampler = TextbookSampler(self._space, configuration, seed=seed)
                 case _:
