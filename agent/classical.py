@@ -24,6 +24,7 @@ from ..tools.quiet import quiet
 from ..tools.records import Decision, TrialRecord
 from ..tools.space import Categorical, Configuration, Float, Parameter, SearchSpace
 from ..tools.spec import StudySpec
+from .textbook_start import TextbookSampler, next_of_textbook, reason_of_textbook
 
 Kind = Literal["auto", "gp", "tpe", "random", "sobol"]
 
@@ -48,7 +49,7 @@ def start_up_trials(spec: StudySpec) -> int:
 
 
 class ClassicalSampler(BaseSampler):
-    """Scrambled Sobol points first, then a Gaussian process or TPE, chosen by the space.
+    """Textbook and Sobol points first, then a Gaussian process or TPE, chosen by the space.
 
     It can be passed to `optuna.create_study`. What it draws depends only on the seed, the trial's
     number and the study's history, so a study that is resumed goes on as it would have.
@@ -63,6 +64,7 @@ class ClassicalSampler(BaseSampler):
         kind: Kind = "auto",
         draw: int = 0,
         skipped: int = 0,
+        prior: Literal["textbook", "none"] = "textbook",
     ) -> None:
         """Set the sampler up.
 
@@ -73,6 +75,8 @@ class ClassicalSampler(BaseSampler):
             kind: `auto`, or always the same one.
             draw: Another number gives another draw for the same trial.
             skipped: Trials that came before but are not in the study.
+            prior: `textbook` begins with what is known about the parameters' names, unless
+                `kind` is `random` or `sobol`.
         """
         self._space = space
         self._seed = seed
@@ -80,6 +84,7 @@ class ClassicalSampler(BaseSampler):
         self._kind = kind
         self._draw = draw
         self._skipped = skipped
+        self._prior = prior
         self._inner: dict[int, tuple[str, BaseSampler]] = {}
 
     def source(self, study: optuna.Study, number: int) -> str:
@@ -94,9 +99,23 @@ class ClassicalSampler(BaseSampler):
         else:
             # A hedge: what the Gaussian process misjudges, TPE may not.
             kind = "tpe" if (number + self._skipped) % 4 == 3 else "gp"
+        if kind in ("gp", "tpe") and self._from_textbook(study, number) is not None:
+            return "textbook"
         if kind in ("gp", "tpe") and len(finished) < self._start_up:
             return "sobol"
         return kind
+
+    def _from_textbook(self, study: optuna.Study, number: int) -> Configuration | None:
+        if self._prior == "none":
+            return None
+        return next_of_textbook(
+            self._space,
+            study,
+            number + self._skipped,
+            seed=self._seed,
+            start_up=self._start_up,
+            draw=self._draw,
+        )
 
     def _is_categorical(self) -> bool:
         return all(isinstance(p, Categorical) for p in self._space.parameters.values())
@@ -122,6 +141,10 @@ class ClassicalSampler(BaseSampler):
                         group=self._space.is_conditional,
                         constant_liar=True,
                     )
+                case "textbook":
+                    # Another thread may just have taken the last one.
+                    configuration = self._from_textbook(study, trial.number) or {}
+                    sampler = TextbookSampler(self._space, configuration, seed=seed)
                 case _:
                     sampler = RandomSampler(seed=seed)
             self._inner = {trial.number: (source, sampler)}
@@ -240,7 +263,9 @@ def _draw_new(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configura
         drawn, source = _draw(spec, study, len(trials), asked, draw)
         configuration = space.clip(drawn)  # Optuna's 0.1 + 2 * 0.1 is not 0.3, and looks untried
         if space.satisfies_constraints(configuration) and not _is_tried(configuration, trials):
-            return configuration, source, _reason(source, refused)
+            known = source == "textbook"
+            reason = reason_of_textbook(space) if known else _reason(source, refused)
+            return configuration, source, reason
         refused += 1
     reason = f"{_DRAWS} draws broke a constraint or were tried before"
     return _random(spec, trials), "random", reason
@@ -257,6 +282,7 @@ def _draw(
         kind=kind,
         draw=draw,
         skipped=number - pending.number,
+        prior=spec.sampler.prior,
     )
     frozen = study.get_trials(deepcopy=False)[pending.number]
     try:

@@ -162,10 +162,7 @@ class Tuner:
 
     def _obey(self) -> None:
         if time.monotonic() - self._looked_at >= self._policy.poll_seconds:
-            self._looked_at = time.monotonic()
-            for wish in self._writer.wishes():
-                self._grant(wish)
-                self._writer.handled(wish)
+            self._grant_wishes()
         if self._interrupts:
             self._stop("interrupted", at_once=self._interrupts > 1)
         overrun = self._limits.meters().overrun()
@@ -174,6 +171,15 @@ class Tuner:
                 self._watcher.end_trial(run, overrun)
             elif self._limits.is_hung(run):
                 self._watcher.stop(run, StopReason.SILENCE)
+
+    def _grant_wishes(self) -> bool:
+        """Grant what has been asked since the last time; tell whether there was anything."""
+        self._looked_at = time.monotonic()
+        wishes = self._writer.wishes()
+        for wish in wishes:
+            self._grant(wish)
+            self._writer.handled(wish)
+        return bool(wishes)
 
     def _grant(self, wish: Wish) -> None:
         match wish.kind:
@@ -369,6 +375,8 @@ class Tuner:
 
     def _finish(self, reason: str) -> None:
         """End the study; what still waits for another attempt will not get one."""
+        if self._grant_wishes():
+            return  # somebody may have asked for more just now
         for trial in self._history.waiting():
             self._give_up(trial, reason)
         self._ending = Ending("finished", reason)

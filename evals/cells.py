@@ -57,6 +57,9 @@ class _Run:
         )
         for start in starts(self.task, self.seed):
             study.enqueue_trial(start)
+        default = self.task.space.default()
+        if method.default_first and default is not None:
+            study.enqueue_trial(default)
         for number in range(trials):
             trial = study.ask()
             configuration = _suggest(trial, self.task.space)

@@ -29,6 +29,8 @@ class Method:
     """(task, seed) -> the sampler of one run."""
     settings: dict[str, Scalar] = field(default_factory=dict)
     """What a result of it depends on; results of other settings are not reused."""
+    default_first: bool = False
+    """Whether the first trial after the shared ones is the task's default configuration, if any."""
     ours: bool = False
     """Whether a report compares it with all others."""
 
@@ -63,6 +65,12 @@ def _classical(task: Task, seed: int) -> BaseSampler:
     return ClassicalSampler(task.space, seed=seed)
 
 
+def _classical_no_prior(task: Task, seed: int) -> BaseSampler:
+    from ..agent.classical import ClassicalSampler
+
+    return ClassicalSampler(task.space, seed=seed, prior="none")
+
+
 def _code(*files: str) -> str:
     """Return a hash of files of the package: where they change, results are not reused."""
     package = Path(__file__).parent.parent
@@ -70,7 +78,16 @@ def _code(*files: str) -> str:
     return sha256(text).hexdigest()[:16]
 
 
-_CLASSICAL: dict[str, Scalar] = {"start_up": 5, "code": _code("agent/classical.py")}
+_TEXTBOOK = ("textbook", "textbook_facts", "sensible")
+_NO_PRIOR: dict[str, Scalar] = {
+    "start_up": 5,
+    "default_first": True,
+    "code": _code("agent/classical.py"),
+}
+_CLASSICAL = {
+    **_NO_PRIOR,
+    "prior": _code("agent/textbook_start.py", *(f"tools/{name}.py" for name in _TEXTBOOK)),
+}
 
 METHODS = {
     method.name: method
@@ -79,7 +96,21 @@ METHODS = {
         Method("sobol", "scrambled Sobol points", _sobol),
         Method("tpe", "Optuna's TPESampler()", _tpe),
         Method("gp", "Optuna's GPSampler(n_startup_trials=5)", _gp, {"n_startup_trials": 5}),
-        Method("classical", "Luthier's ClassicalSampler", _classical, _CLASSICAL, ours=True),
+        Method(
+            "classical",
+            "Luthier's ClassicalSampler",
+            _classical,
+            _CLASSICAL,
+            default_first=True,
+            ours=True,
+        ),
+        Method(
+            "classical-no-prior",
+            "the same without the textbook's configurations",
+            _classical_no_prior,
+            _NO_PRIOR,
+            default_first=True,
+        ),
     )
 }
 """Name to method."""

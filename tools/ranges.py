@@ -25,6 +25,7 @@ from .scales import (
 )
 from .script_declared import Declared, Kind, kind_of
 from .space import Scalar
+from .textbook_names import words_of
 
 _EXTREME = 1e12
 
@@ -182,7 +183,7 @@ def propose(declared: Declared, *, known_only: bool = False) -> Proposal | Refus
         declared: The argument.
         known_only: Whether a name that no row knows is left alone, as befits constants.
     """
-    words = _words(declared.name)
+    words = words_of(declared.name)
     known = next((row.use for row in ROWS if row.matches(words, declared)), None)
     if isinstance(known, str):
         return Refusal(known)
@@ -224,13 +225,8 @@ def _chosen(declared: Declared) -> Proposal | Refusal:
 
 def is_seed(declared: Declared) -> bool:
     """Tell whether an argument takes the random seed."""
-    seed = re.search(r"_(seed|random_state)_$", _words(declared.name)) is not None
+    seed = re.search(r"_(seed|random_state)_$", words_of(declared.name)) is not None
     return seed and declared.kind in {"int", "float"} and not declared.choices
-
-
-def _words(name: str) -> str:
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return f"_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}_"
 
 
 def _as_kind(value: Scalar, kind: Kind) -> Scalar:

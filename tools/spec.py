@@ -127,6 +127,9 @@ class Sampler(Section):
     """`auto` chooses by the space and the number of trials."""
     start_up_trials: int | None = Field(default=None, gt=0)
     """Trials spread over the space before a model is trusted. Default: budget / 8 in [4, 10]."""
+    prior: Literal["textbook", "none"] = "textbook"
+    """`textbook`: where the parameters' names are known from practice, some of these trials have
+    values that a textbook recommends; not with the kinds `random` and `sobol`."""
 
 
 class Pruner(Section):

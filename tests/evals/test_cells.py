@@ -11,7 +11,7 @@ from luthier.evals.methods import METHODS, Method
 from luthier.evals.synthetic import load_task
 from luthier.evals.tables import Table, task_of
 from luthier.evals.task import EvalError, Evaluation, Task
-from luthier.tools.space import Configuration
+from luthier.tools.space import Configuration, SearchSpace
 
 
 def recorded(task: Task, shown: list[Configuration]) -> Task:
@@ -54,6 +54,21 @@ def test_all_methods_share_the_first_points_of_a_task_and_seed(name: str, table:
     run_cell(task, METHODS[name], seed=3, trials=STARTS + 1)
 
     assert shown[:STARTS] == starts(task, 3)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_method_may_spend_the_next_trial_on_the_default(first: bool, table: Table) -> None:
+    shown: list[Configuration] = []
+    task = recorded(task_of(table), shown)
+    parameters = {
+        name: parameter.model_copy(update={"default": parameter.from_unit(0.6)})
+        for name, parameter in task.space.parameters.items()
+    }
+    task = replace(task, space=SearchSpace(parameters=parameters))
+
+    run_cell(task, replace(METHODS["random"], default_first=first), seed=3, trials=STARTS + 1)
+
+    assert (shown[STARTS] == task.space.default()) is first
 
 
 def test_another_seed_and_another_task_begin_elsewhere(table: Table) -> None:
