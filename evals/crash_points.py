@@ -44,7 +44,7 @@ def fragile_spec(name: str) -> StudySpec:
         **LABS[name],
         name=name,
         budget={"trials": 10, "silence_seconds": 400},
-        sampler={"kind": "tpe", "start_up_trials": 3},
+        sampler={"kind": "tpe", "start_up_trials": 3, "prior": "none"},
         pruner={"kind": "median", "start_up_trials": 3, "warmup_steps": 2},
     )
 

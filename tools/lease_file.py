@@ -77,8 +77,10 @@ class Holder(_Record):
         except OSError:
             return None
         if launcher is None:
-            # The worker may have died between asking for a launcher and the launcher's first word.
-            return self.worker.pid if abs(now - self.bound_at) < _CLAIM_SECONDS else None
+            # The worker may have died between asking for a launcher and the launcher's first word;
+            # before it made the folder it had not asked.
+            asked = Path(self.attempt).is_dir() and abs(now - self.bound_at) < _CLAIM_SECONDS
+            return self.worker.pid if asked else None
         pid = launcher.get("pid")
         alive = isinstance(pid, int) and start_ticks(pid) == launcher.get("start")
         return pid if alive else None

@@ -46,7 +46,7 @@ def refuse(patch: pytest.MonkeyPatch, call: str, path: str, number: int, after: 
 
 
 WRITES = {
-    "the register of leases": ("replace", r"/leases\.json$", 9),
+    "the register of leases": ("replace", r"/leases\.json$", 4),
     "a trial's folder": ("mkdir", r"/trials/small/3$", 0),
     "an attempt's folder": ("mkdir", r"/trials/small/3/1$", 1),  # the first try makes its parent
     "a checkpoint's folder": ("mkdir", r"/trials/small/3/checkpoint$", 0),

@@ -247,6 +247,7 @@ class TestDeath:
         worker, folder = house.worker("a", cuda("0")), house.folder / "attempt"
         other = house.leases("b", cuda("0"))
         worker.do("acquire", (), folder)
+        folder.mkdir()  # it is asked for
         with LeaseFile(house.register).open() as register:
             house.now = register.holders[0].bound_at
         worker.kill()
