@@ -62,6 +62,8 @@ class Bench:
         )
         self.processes.append(process)
         self.card.by_process[process.pid] = used
+        while not belongs_to(process.pid, folder):
+            os.sched_yield()  # it has become the program a moment before it has its environment
         return folder, process.pid
 
 
