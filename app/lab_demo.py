@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import Counter
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from ..agent.worker import start_detached
 from ..evals.lab import SPACE
+from ..tools.analysis import counts
 from ..tools.outcomes import Outcome
 from ..tools.spec import StudySpec, parse_spec
 from ..tools.study import Study
 from .live import View
-from .tables import plain, state_text
+from .tables import counts_text, plain
 
 TRIALS = 32
 _KILLED_AFTER = 10
@@ -84,26 +84,23 @@ def story(study: Study) -> RenderableType:
     begun = study.record.created_at
     lines = []
     for event in events:
-        attempt = event.data
+        data = event.data
         match event.kind:
             case "out_of_service":
-                what = f"{attempt['device']} is taken out of service: {attempt['reason']}"
+                what = f"{data['device']} is taken out of service: {data['reason']}"
             case "reopened":
                 what = f"trial {event.trial} gets another chance, on another device"
             case "adopted":
                 what = f"trial {event.trial} is taken over by the new worker"
-            case "stopping" if attempt["reason"] == "silence":
+            case "stopping" if data["reason"] == "silence":
                 what = f"trial {event.trial} has been silent for too long and is stopped"
-            case "ended" if attempt["outcome"] in _TROUBLE:
-                what = f"trial {event.trial}: {attempt['outcome']}, {attempt['reason']}"
+            case "ended" if data["outcome"] in _TROUBLE:
+                what = f"trial {event.trial}: {data['outcome']}, {data['reason']}"
             case _:
                 continue
         minutes, seconds = divmod(round(event.time - begun), 60)
         lines.append(Text.assemble((f"{minutes:3}:{seconds:02}  ", "dim"), plain(what)))
-    ends = Counter(trial.state for trial in trials)
-    summary = Text("\n")
-    for number, (state, count) in enumerate(ends.items()):
-        summary += Text(f"{', ' if number else ''}{count} ") + state_text(state)
+    summary = Text("\n") + counts_text(counts(trials))
     again = sum(len(trial.attempts) > 1 for trial in trials)
     lost = sum(trial.state is Outcome.INFRASTRUCTURE for trial in trials)
     summary.append(f": {len(trials)} trials, {again} run again, {lost} lost to the machine.")

@@ -30,6 +30,8 @@ _GOOD_ENDS = (Outcome.COMPLETE, Outcome.PRUNED)
 _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
+_ROUTINE = ("started", "stopping", "ended")
+"""Events of every trial, which the trials themselves tell."""
 _EVENTS_SHOWN = 200
 _TOP = 10
 _HALF_WIDTH = 460
@@ -112,7 +114,7 @@ def _content(
         "meters": meters.all(),
         "failed": failed,
         "failures": [(t, _error_tail(t)) for t in failed[-_FAILURES_SHOWN:]],
-        "events": [e for e in events if e.kind not in ("started", "ended")][-_EVENTS_SHOWN:],
+        "events": [e for e in events if e.kind not in _ROUTINE][-_EVENTS_SHOWN:],
         "first": min((trial.created_at for trial in own), default=None),
         "last": max((trial.finished_at or trial.created_at for trial in own), default=None),
     }
