@@ -103,14 +103,9 @@ class Suspicion:
                 break
 
     @property
-    def calls_for_another_opinion(self) -> bool:
-        """Whether what fails on it now should be tried again on another device."""
-        return len(self.row) >= _CONVICTING
-
-    @property
     def holds_back(self) -> bool:
         """Whether to leave it idle until another device has had its say."""
-        return self.calls_for_another_opinion and not self._others_ended
+        return len(self.row) >= _CONVICTING and not self._others_ended
 
     def verdict(self) -> str | None:
         """Return why it is to be taken out of service, None if it may go on."""

@@ -54,7 +54,7 @@ class Tuner:
         leases: Leases,
         proposals: ProposalQueue,
         workspace: Workspace,
-        policy: Policy = Policy(),  # noqa: B008  (it is frozen)
+        policy: Policy,
         on_trial: OnTrial | None = None,
     ) -> None:
         """Put the parts together; nothing starts before `run`. The writer's clock is the loop's."""

@@ -30,6 +30,7 @@ _GOOD_ENDS = (Outcome.COMPLETE, Outcome.PRUNED)
 _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
+_PRETEND = " (in a pretend lab: nothing was trained)"
 _ROUTINE = ("started", "stopping", "ended")
 """Events of every trial, which the trials themselves tell."""
 _EVENTS_SHOWN = 200
@@ -101,7 +102,7 @@ def _content(
     return {
         "study": study,
         "spec": spec,
-        "objective": _describe(spec.objective),
+        "objective": _describe(spec.objective) + (_PRETEND if spec.executor.lab else ""),
         "trials": trials,
         "decisions": decisions,
         "best": best,
