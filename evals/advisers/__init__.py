@@ -1,0 +1,1 @@
+"""Simulated language models of known quality, behind a real HTTP endpoint."""
