@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .agent.llambo.sampler import LLAMBOSampler as LLAMBOSampler
     from .agent.tune import Result as Result
     from .agent.tune import tune as tune
     from .tools.errors import LuthierError as LuthierError
@@ -24,6 +25,7 @@ _HOME_OF = {
     "Categorical": ".tools.space",
     "Float": ".tools.space",
     "Int": ".tools.space",
+    "LLAMBOSampler": ".agent.llambo.sampler",
     "LuthierError": ".tools.errors",
     "Result": ".agent.tune",
     "Study": ".tools.study",
