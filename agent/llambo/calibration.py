@@ -19,6 +19,8 @@ from .predictions import Predictions
 LEAST_PAIRS = 6
 _PRIOR_PAIRS = 3.0
 _SCALES = (0.2, 20.0)
+_LEAST_SLOPE = 0.1
+"""The order of its predictions is what a surrogate is best at; it never quite goes."""
 
 
 class Pair(NamedTuple):
@@ -79,7 +81,7 @@ def calibrate(pairs: Sequence[Pair]) -> Calibration:
 
 
 def _line(pairs: Sequence[Pair]) -> tuple[float, float]:
-    """Return intercept and slope >= 0 of least squares, as if some more pairs lay on y = x."""
+    """Return the line of least squares, with some more pairs on a line of slope 1."""
     means, values = [pair.mean for pair in pairs], [pair.value for pair in pairs]
     mean, value = fmean(means), fmean(values)
     variance = fmean((m - mean) ** 2 for m in means)
@@ -87,5 +89,6 @@ def _line(pairs: Sequence[Pair]) -> tuple[float, float]:
     weight = _PRIOR_PAIRS / len(pairs)
     if variance == 0:
         return value - mean, 1.0
-    slope = max((covariance + weight * variance) / ((1 + weight) * variance), 0.0)
+    slope = (covariance + weight * variance) / ((1 + weight) * variance)
+    slope = max(slope, _LEAST_SLOPE)
     return value - slope * mean, slope

@@ -16,12 +16,12 @@ from .calibration import Calibration, calibrate, pairs_of
 from .candidates import SOURCE, propose_candidates, require, sample_candidates
 from .context import History, Problem
 from .predictions import Surrogate
+from .shown import candidates_wanted
 from .surrogate import SampledSurrogate, TableSurrogate
 
 Mode = Literal["fast", "paper"]
 """`fast`: two requests a trial. `paper`: the requests of the paper's code, 22 a trial."""
 
-FAST_CANDIDATES = 12
 PAPER_CANDIDATES = 10
 LEAST_CANDIDATES = 3
 LEAST_TRIALS = 3
@@ -82,7 +82,12 @@ def suggest(
     surrogate: Surrogate
     if mode == "fast":
         proposed = propose_candidates(
-            conversation, problem, history, FAST_CANDIDATES, seed=seed, left=left
+            conversation,
+            problem,
+            history,
+            candidates_wanted(problem, history),
+            seed=seed,
+            left=left,
         )
         surrogate = TableSurrogate(conversation, problem, history, seed)
     else:

@@ -16,6 +16,7 @@ from ...prompts.loading import render
 from ...tools.space import Configuration, SearchSpace
 from ...tools.textbook import prior_of
 from ..llm.answers import LLMError, Usage
+from ..textbook_start import CONFIGURATIONS
 from .admission import Fault, admit
 from .asking import Conversation
 from .context import Problem
@@ -105,7 +106,7 @@ def warm_start(
         if conversation is not None:
             conversation.faults["near another"] += len(proposed) - len(order)
         starts += [proposed[i] for i in order]
-    for start in chain(_of_textbook(space, count, seed), _of_sobol(space, seed)):
+    for start in chain(_of_textbook(space, seed), _of_sobol(space, seed)):
         if len(starts) >= count:
             break
         if _is_new(space, start, starts, NEAR):
@@ -171,10 +172,10 @@ def _remembered(space: SearchSpace, past: Iterable[Neighbour]) -> Iterator[Start
             yield Start(configuration, "past study", neighbour.reason)
 
 
-def _of_textbook(space: SearchSpace, count: int, seed: int) -> Iterator[Start]:
+def _of_textbook(space: SearchSpace, seed: int) -> Iterator[Start]:
     prior = prior_of(space)
     if prior.knows:
-        for configuration in prior.configurations(count, seed):
+        for configuration in prior.configurations(CONFIGURATIONS, seed):
             yield Start(configuration, "textbook", "textbook values")
 
 
