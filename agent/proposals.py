@@ -143,8 +143,9 @@ class ProposalQueue:
     @staticmethod
     def _made_from(propose: Propose, known: Sequence[TrialRecord], ended: int) -> Proposal:
         proposal = propose(known)
-        seen = {"seen_ended": ended, "seen_pending": len(known) - ended}
-        return replace(proposal, decision=replace(proposal.decision, **seen))
+        pending = len(known) - ended
+        decision = replace(proposal.decision, seen_ended=ended, seen_pending=pending)
+        return replace(proposal, decision=decision)
 
     def _is_short(self) -> bool:
         if self._newest == 0 or self._error is not None:
