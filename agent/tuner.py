@@ -371,7 +371,7 @@ class Tuner:
 
     def _prepare(self) -> None:
         if self._ending is None and self._limits.meters().trials.left >= 1:
-            self._proposals.prepare(self._history.trials)
+            self._proposals.prepare(self._history.trials, self._history.ended)
 
     def _finish(self, reason: str) -> None:
         """End the study; what still waits for another attempt will not get one."""
