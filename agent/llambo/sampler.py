@@ -137,7 +137,7 @@ class LLAMBOSampler(BaseSampler):
             self._record_fallback(study, trial, space, "start-up", "", conversation)
             return None
         self._suggested[trial.number] = suggestion
-        self._record(study, trial, _told(suggestion))
+        self._record(study, trial, told_of(suggestion))
         return suggestion
 
     def _ask(
@@ -195,18 +195,7 @@ class LLAMBOSampler(BaseSampler):
         return None
 
     def _space_of(self, study: optuna.Study) -> SearchSpace | None:
-        """Return the space: the given one, or what all trials so far have in common."""
-        if self._given is not None:
-            return self._given
-        common = intersection_search_space(study.get_trials(deepcopy=False))
-        parameters: dict[str, Parameter] = {}
-        for name, distribution in common.items():
-            try:
-                if not distribution.single():
-                    parameters |= SearchSpace.from_optuna({name: distribution}).parameters
-            except ValidationError:  # a choice that is NaN: such a parameter is drawn by itself
-                continue
-        return SearchSpace(parameters=parameters) if parameters else None
+        return self._given if self._given is not None else common_space(study)
 
     def _classical_of(self, space: SearchSpace) -> ClassicalSampler:
         key = space.model_dump_json()
@@ -242,7 +231,20 @@ class LLAMBOSampler(BaseSampler):
         study._storage.set_trial_user_attr(trial._trial_id, ATTRIBUTE, dict(told))
 
 
-def _told(suggestion: Suggestion) -> dict[str, Any]:
+def common_space(study: optuna.Study) -> SearchSpace | None:
+    """Return the space that all trials of a study have in common, None if there is nothing."""
+    common = intersection_search_space(study.get_trials(deepcopy=False))
+    parameters: dict[str, Parameter] = {}
+    for name, distribution in common.items():
+        try:
+            if not distribution.single():
+                parameters |= SearchSpace.from_optuna({name: distribution}).parameters
+        except ValidationError:  # a choice that is NaN: such a parameter is drawn by itself
+            continue
+    return SearchSpace(parameters=parameters) if parameters else None
+
+
+def told_of(suggestion: Suggestion) -> dict[str, Any]:
     """Return what a trial's user attribute says of its suggestion."""
     told: dict[str, Any] = {
         "proposed_by": suggestion.source,
