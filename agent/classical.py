@@ -28,6 +28,9 @@ from .textbook_start import TextbookSampler, next_of_textbook, reason_of_textboo
 
 Kind = Literal["auto", "gp", "tpe", "random", "sobol"]
 
+KINDS = frozenset({"textbook", "sobol", "gp", "tpe", "random"})
+"""The sources of trials that it proposed."""
+
 _GP_MOST_PARAMETERS = 20
 _GP_MOST_TRIALS = 250
 _DRAWS = 12

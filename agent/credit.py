@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,19 +14,22 @@ _MEMORY = 0.9
 _HANDICAP = 0.05
 """By how much the model must be better than the classical optimiser, which costs nothing."""
 _LEAST_SHARE = 0.1
-_PROBE_EVERY = 8
+_PROBE_EVERY = 10
+"""Trials after which a model without a share gets another chance."""
+_WINDOW = 16
 _LEAST_TRIALS = 4
 _DRAWS = 512
 
 
 @dataclass(frozen=True)
-class Result:
-    """A trial that has ended, as far as credit goes."""
+class Turn:
+    """A trial, as far as credit goes."""
 
-    by_model: bool
-    """Whether the language model proposed it."""
-    loss: float | None
-    """Smaller is better; None if it failed."""
+    by: Literal["model", "classical", "nobody"]
+    """Who proposed it; nobody if a person did, or it is the default."""
+    ended: bool = True
+    loss: float | None = None
+    """Smaller is better; None if it failed, or has not ended."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +44,28 @@ class Record:
         return Record(_MEMORY * self.wins + won, _MEMORY * self.losses + (not won))
 
 
-def records(results: Sequence[Result], refused: int = 0) -> tuple[Record, Record]:
+def records(turns: Sequence[Turn], refused: int = 0) -> tuple[Record, Record]:
     """Return the records of the language model and of the classical optimiser.
 
     A trial wins that is better than three quarters of all before it. The first four show only what
     the values are.
 
     Args:
-        results: The trials that have ended, oldest first.
+        turns: The trials, oldest first.
         refused: How often the model was asked in vain, or for nothing that was worth a trial; each
             counts as a loss.
     """
     model, classical = Record(), Record()
     seen: list[float] = []
-    for result in results:
-        if len(seen) >= _LEAST_TRIALS:
-            won = result.loss is not None and bisect_left(seen, result.loss) < len(seen) / 4
-            if result.by_model:
+    for turn in turns:
+        if turn.ended and len(seen) >= _LEAST_TRIALS:
+            won = turn.loss is not None and bisect_left(seen, turn.loss) < len(seen) / 4
+            if turn.by == "model":
                 model = model.after(won)
-            else:
+            elif turn.by == "classical":
                 classical = classical.after(won)
-        if result.loss is not None:
-            insort(seen, result.loss)
+        if turn.loss is not None:
+            insort(seen, turn.loss)
     for _ in range(refused):
         model = model.after(won=False)
     return model, classical
@@ -81,17 +85,18 @@ def share_of(model: Record, classical: Record) -> float:
     return share if share >= _LEAST_SHARE else 0.0
 
 
-def is_models_turn(results: Sequence[Result], number: int, refused: int = 0) -> bool:
-    """Tell whether the language model may propose a trial.
+def is_models_turn(turns: Sequence[Turn], refused: int = 0) -> bool:
+    """Tell whether the next trial is the language model's.
 
-    Turns are spread evenly: of ten trials in a row with a share of 0.3 the model gets three.
+    It is if the model has had less than its share of the newest trials.
 
     Args:
-        results: The trials that have ended, oldest first.
-        number: The trial's number.
+        turns: The trials so far, running ones included, oldest first.
         refused: As in `records`.
     """
-    share = share_of(*records(results, refused))
+    share = share_of(*records(turns, refused))
+    taken = [turn.by == "model" for turn in turns if turn.by != "nobody"]
     if share == 0.0:
-        return number % _PROBE_EVERY == 0
-    return int((number + 1) * share) > int(number * share)
+        return not any(taken[-_PROBE_EVERY:])
+    newest = taken[-_WINDOW:]
+    return sum(newest) < share * (len(newest) + 1)

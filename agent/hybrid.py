@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ..tools.quiet import quiet
 from ..tools.space import SearchSpace
 from .advice import MODEL_SOURCES, Advice, advise, pick
-from .classical import ClassicalSampler
-from .credit import Result, is_models_turn
+from .classical import KINDS, ClassicalSampler
+from .credit import Turn, is_models_turn
 from .llambo.context import ATTRIBUTE, History, Problem, TaskCard
 from .llambo.method import Suggestion
 from .llambo.sampler import common_space, told_of
@@ -39,13 +39,24 @@ def is_models_strict_turn(number: int) -> bool:
     return int((number + 1) * STRICT_SHARE) > int(number * STRICT_SHARE)
 
 
-def results_of(problem: Problem, history: History) -> list[Result]:
+def turns_of(problem: Problem, history: History) -> list[Turn]:
     """Return a history as the credit of its sources sees it."""
     return [
-        Result(o.source in MODEL_SOURCES, None if o.value is None else problem.sign * o.value)
+        Turn(
+            "model"
+            if o.source in MODEL_SOURCES
+            else "classical"
+            if o.source in KINDS
+            else "nobody",
+            o.outcome != "running",
+            None if o.value is None else problem.sign * o.value,
+        )
         for o in history.observations
-        if o.outcome != "running"
     ]
+
+
+def _who(source: str) -> Literal["model", "classical", "nobody"]:
+    return "model" if source in MODEL_SOURCES else "classical" if source in KINDS else "nobody"
 
 
 @dataclass
@@ -195,8 +206,7 @@ class HybridSampler(BaseSampler):
             return False
         if self._mode == "strict":
             return is_models_strict_turn(number)
-        results = results_of(problem, history)
-        return is_models_turn(results, number, self._standing.refused)
+        return is_models_turn(turns_of(problem, history), self._standing.refused)
 
     def _pick(self, llm: LanguageModel, problem: Problem, history: History) -> Suggestion | None:
         advice = self._advice
