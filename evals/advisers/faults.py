@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Literal
+from typing import Any, Literal
 
 MALFORMED = '{"configurations": [{"lr": 0.1,, "width": }'
 """What a model says that has lost the thread."""
@@ -70,7 +71,14 @@ class Refuse:
     text: str = "I cannot help with that."
 
 
-Fault = Status | Drop | Hang | Drip | Say | Refuse
+@dataclass(frozen=True)
+class Raw:
+    """The response is a success with this body, whatever it is."""
+
+    body: str
+
+
+Fault = Status | Drop | Hang | Drip | Say | Refuse | Raw
 
 Schedule = Callable[[int, str], Fault | None]
 """Which fault a request meets: by its number, and by a digest of what it says and how often the
@@ -110,6 +118,11 @@ def rate_limited(retry_after: float | str | None = None) -> Status:
 def http_date(seconds_since_1970: float) -> str:
     """Return a time as `Retry-After` has it."""
     return formatdate(seconds_since_1970, usegmt=True)
+
+
+def raw(data: Any) -> Raw:
+    """The response is a success with this JSON."""
+    return Raw(json.dumps(data))
 
 
 def malformed() -> Say:

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from .dialect import Endpoint, Refusal, Talk, chat_response, chat_stream, listen, text_response
-from .faults import Drip, Drop, Fault, Hang, Refuse, Say, Schedule, Status, never
+from .faults import Drip, Drop, Fault, Hang, Raw, Refuse, Say, Schedule, Status, never
 from .mind import Mind, Reply
 
 _POLL_SECONDS = 0.02
@@ -203,6 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         endpoint = self._owner.endpoint
         if isinstance(fault, Status):
             return _error(fault)
+        if isinstance(fault, Raw):
+            return _body(200, fault.body.encode())
         endpoint.admit(received.headers)
         if received.path == "/v1/models":
             models = [{"id": endpoint.model, "object": "model", "created": 0, "owned_by": "us"}]
@@ -229,7 +231,10 @@ def _error(fault: Status) -> bytes:
 
 
 def _json(code: int, data: Any, headers: Mapping[str, str] | None = None) -> bytes:
-    body = json.dumps(data).encode()
+    return _body(code, json.dumps(data).encode(), headers)
+
+
+def _body(code: int, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     head = {
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
