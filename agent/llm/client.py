@@ -49,6 +49,7 @@ class Client:
         caps: Caps | None = None,
         spent: Usage | None = None,
         recording: Recording | None = None,
+        abilities: Abilities | None = None,
         clock: Clock = time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -59,15 +60,16 @@ class Client:
             caps: The most that may be spent.
             spent: What counts against the caps already, of a study that goes on.
             recording: Where answers are kept, or come from.
+            abilities: What is known of the endpoint already.
             clock: What deadlines go by.
             sleep: Waits between attempts, in seconds.
         """
         self.line = Line(
             settings, caps=caps, spent=spent, recording=recording, clock=clock, sleep=sleep
         )
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
-        self._abilities = Abilities()
+        self._abilities = abilities or Abilities()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Client:
@@ -83,7 +85,7 @@ class Client:
     @property
     def name(self) -> str:
         """The model's name."""
-        return self._settings.model
+        return self.settings.model
 
     @property
     def meter(self) -> Meter:
@@ -161,7 +163,7 @@ class Client:
                 return []
 
         # Requests that do not differ must come in order, or a replay could mix them up.
-        at_once = self._settings.concurrency if self._abilities.seed else 1
+        at_once = self.settings.concurrency if self._abilities.seed else 1
         with ThreadPoolExecutor(at_once) as pool:
             asked = [pool.submit(copy_context().run, another, i) for i in range(have, wish.count)]
             return [choice for future in asked for choice in future.result()]
@@ -214,7 +216,7 @@ class Client:
         for _ in range(_MOST_TRIES):
             request = abilities.request(wish)
             try:
-                response = self._sdk.chat.completions.with_raw_response.create(
+                response = self.sdk.chat.completions.with_raw_response.create(
                     model=self.name, **request
                 )
             except openai.APIStatusError as error:
@@ -244,12 +246,13 @@ class Client:
         return choices
 
     @cached_property
-    def _sdk(self) -> OpenAI:
+    def sdk(self) -> OpenAI:
+        """The same line for whatever else an endpoint offers."""
         from openai import OpenAI
 
         # The line has the key, and does what there is to be repeated.
         return OpenAI(
-            base_url=self._settings.base_url,
+            base_url=self.settings.base_url,
             api_key="not here",
             max_retries=0,
             http_client=self.line.http_client,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator
 
 
 def _text(content: Any) -> Any:
@@ -15,10 +17,15 @@ def _text(content: Any) -> Any:
     return "".join(str(part.get("text", "")) for part in parts)
 
 
+def _json(arguments: Any) -> Any:
+    """Return arguments as text, which some endpoints give as an object."""
+    return json.dumps(arguments) if isinstance(arguments, dict) else arguments
+
+
 class Function(BaseModel):
     """What a tool is called with."""
 
-    arguments: str = ""
+    arguments: Annotated[str, BeforeValidator(_json)] = ""
 
 
 class ToolCall(BaseModel):
@@ -39,7 +46,8 @@ class Alternative(BaseModel):
     """A token that might have come."""
 
     token: str
-    logprob: float = Field(allow_inf_nan=False)
+    logprob: float | None = None
+    """Some endpoints write null, or minus infinity, for what cannot come."""
 
 
 class Token(BaseModel):
@@ -84,9 +92,12 @@ class Choice(BaseModel):
         """Return the log-probabilities of what the first token that is no space could have been."""
         tokens = (self.logprobs.content if self.logprobs else None) or []
         first = next((token for token in tokens if token.token.strip()), None)
-        if first is None or not first.top_logprobs:
-            return None
-        return {other.token: other.logprob for other in first.top_logprobs}
+        found = {
+            other.token: other.logprob
+            for other in (first.top_logprobs if first else None) or []
+            if other.logprob is not None and math.isfinite(other.logprob)
+        }
+        return found or None
 
 
 class Completion(BaseModel):

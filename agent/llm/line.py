@@ -91,8 +91,7 @@ class Line:
 
     def close(self) -> None:
         """Hang up, whatever is under way."""
-        self._loop.run(self._sender.close())
-        self._loop.close()
+        self._loop.close(self._sender.close)
 
     async def _exchange(self, sent: Sent) -> Reply:
         """Answer a request: from the recording, or by sending it as often as it takes.

@@ -257,7 +257,8 @@ class Sender:
                     if piece:
                         yield piece.encode()
             except LLMError as error:
-                visit.keep(Entry(cause=error.cause, message=str(error), usage=bill.usage))
+                usage = visit.usage + bill.usage
+                visit.keep(Entry(cause=error.cause, message=str(error), usage=usage))
                 raise
 
 

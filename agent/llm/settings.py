@@ -27,8 +27,8 @@ from ...tools.workspace import Workspace
 OPENAI_URL = "https://api.openai.com/v1"
 """Where a key without a URL belongs."""
 HOW_TO = (
-    "set LUTHIER_LLM_BASE_URL and LUTHIER_LLM_MODEL, and LUTHIER_LLM_API_KEY where the endpoint "
-    "wants a key"
+    "set LUTHIER_LLM_BASE_URL, LUTHIER_LLM_MODEL and, if the endpoint wants a key, "
+    "LUTHIER_LLM_API_KEY"
 )
 
 

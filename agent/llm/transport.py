@@ -87,7 +87,8 @@ class _Pieces(httpx2.SyncByteStream):
             yield piece
 
     def close(self) -> None:
-        self._loop.run(self._pieces.aclose())
+        if not self._loop.is_closed:
+            self._loop.run(self._pieces.aclose())
 
 
 class _AsyncPieces(httpx2.AsyncByteStream):
@@ -100,7 +101,8 @@ class _AsyncPieces(httpx2.AsyncByteStream):
             yield piece
 
     async def aclose(self) -> None:
-        await self._in_loop(self._pieces.aclose())
+        if not self._loop.is_closed:
+            await self._in_loop(self._pieces.aclose())
 
     def _in_loop(self, work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
         return asyncio.wrap_future(self._loop.submit(work))

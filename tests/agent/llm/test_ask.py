@@ -118,6 +118,23 @@ def test_a_request_that_is_refused_whatever_is_left_out_is_given_up(connect: Con
     assert len(server.chats) < 10
 
 
+@pytest.mark.parametrize("arguments", [GOOD, json.loads(GOOD)], ids=["text", "object"])
+def test_a_tool_is_called_with_text_or_an_object(connect: Connect, arguments: object) -> None:
+    call = {"type": "function", "function": {"name": "answer", "arguments": arguments}}
+    message = {"content": None, "tool_calls": [call]}
+    client, _ = connect(faults=faults.always(faults.raw({"choices": [{"message": message}]})))
+
+    assert client.ask(ASKED, Rate, purpose="test").value.lr == 0.01
+
+
+def test_an_answer_in_parts_is_read_without_its_thoughts(connect: Connect) -> None:
+    parts = [{"type": "thinking", "thinking": "{hm"}, {"type": "text", "text": GOOD}]
+    response = {"choices": [{"message": {"content": parts}}]}
+    client, _ = connect(faults=faults.always(faults.raw(response)))
+
+    assert client.ask(ASKED, Rate, purpose="test").value.lr == 0.01
+
+
 class Open(BaseModel):
     """Numbers by name."""
 

@@ -270,3 +270,23 @@ def test_a_context_that_is_too_small_is_told(connect: Connect) -> None:
         client.ask(ASKED, Rate, purpose="test", max_tokens=101)
 
     assert failed.value.cause == "context_too_small"
+
+
+def test_who_waits_when_the_client_is_closed_is_told(connect: Connect) -> None:
+    arrived = threading.Event()
+
+    def mind(request: Request) -> Reply:
+        arrived.set()
+        return Reply((GOOD,))
+
+    client, _ = connect(mind, faults=faults.always(faults.Hang()))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.ask, ASKED, Rate, purpose="test")
+        assert arrived.wait(20)
+        client.close()
+        with pytest.raises(LLMError, match="was closed") as failed:
+            waiting.result(20)
+        assert failed.value.usage.calls == 1
+    with pytest.raises(LLMError, match="is closed"):
+        client.ask(ASKED, Rate, purpose="test")
+    client.close()

@@ -110,7 +110,11 @@ def test_an_endpoint_may_give_only_five(connect: Connect) -> None:
 def test_a_first_token_that_is_a_space_is_passed_over(connect: Connect) -> None:
     tokens = [
         {"token": "\n", "logprob": 0.0, "top_logprobs": [{"token": "\n", "logprob": 0.0}]},
-        {"token": "A", "logprob": -0.1, "top_logprobs": [{"token": "A", "logprob": -0.1}]},
+        {
+            "token": "A",
+            "logprob": -0.1,
+            "top_logprobs": [{"token": "A", "logprob": -0.1}, {"token": "B", "logprob": None}],
+        },
     ]
     choice = {"message": {"content": "\nA"}, "logprobs": {"content": tokens}}
     client, _ = connect(faults=faults.always(faults.raw({"choices": [choice]})))

@@ -80,7 +80,7 @@ def test_the_key_is_not_sent_elsewhere(connect: Connect) -> None:
 def test_the_settings_hide_the_key(connect: Connect) -> None:
     client, _ = connect(settings={"api_key": KEY})
 
-    assert "hush" not in repr(client._settings) + client._settings.model_dump_json()
+    assert "hush" not in repr(client.settings) + client.settings.model_dump_json()
 
 
 def test_a_redirect_is_not_followed(connect: Connect) -> None:
