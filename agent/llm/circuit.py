@@ -7,21 +7,18 @@ import threading
 from ...tools.clock import Clock
 from .answers import LLMError
 
+_FAILURES = 3
+"""So many in a row open it."""
+_REST_SECONDS = 30.0
+"""How long it stays open before the next try."""
+
 
 class Circuit:
     """Opens after failures in a row; after a rest, one request tries whether it may close."""
 
-    def __init__(self, clock: Clock, failures: int = 3, rest_seconds: float = 30.0) -> None:
-        """Begin closed.
-
-        Args:
-            clock: Tells when the rest is over.
-            failures: So many in a row open it.
-            rest_seconds: How long it stays open before the next try.
-        """
+    def __init__(self, clock: Clock) -> None:
+        """Begin closed."""
         self._clock = clock
-        self._most = failures
-        self._rest = rest_seconds
         self._row = 0
         self._open_until: float | None = None
         self._lock = threading.Lock()
@@ -33,7 +30,7 @@ class Circuit:
             LLMError: If the circuit is open.
         """
         with self._lock:
-            if self._row < self._most:
+            if self._row < _FAILURES:
                 return
             now = self._clock.monotonic()
             if self._open_until is not None and now < self._open_until:
@@ -44,7 +41,7 @@ class Circuit:
                     "circuit_open",
                 )
             # Who comes while this one tries is turned away.
-            self._open_until = now + self._rest
+            self._open_until = now + _REST_SECONDS
 
     def leave(self, failed: bool | None) -> None:
         """Say whether the endpoint failed; None if the request does not tell."""
@@ -52,4 +49,4 @@ class Circuit:
             if failed is None:
                 return
             self._row = self._row + 1 if failed else 0
-            self._open_until = self._clock.monotonic() + self._rest if failed else None
+            self._open_until = self._clock.monotonic() + _REST_SECONDS if failed else None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -16,16 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ...tools.clock import Clock
 from .abilities import Abilities, Wish
-from .answers import Answer, LLMError, Message, Samples, Usage, Weights
+from .answers import Answer, LLMError, Message, Samples, Weights
 from .completions import Choice, Completion
 from .failures import detail_of
 from .line import Line
-from .metering import Caps, Meter
-from .recording import Recording
+from .metering import Meter
 from .sending import Call
-from .settings import Settings
 from .structured import Unusable, parse, repair, said
 
 if TYPE_CHECKING:
@@ -42,33 +37,16 @@ T = TypeVar("T", bound=BaseModel)
 class Client:
     """A language model behind an OpenAI-compatible endpoint; it may be used from any thread."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        caps: Caps | None = None,
-        spent: Usage | None = None,
-        recording: Recording | None = None,
-        abilities: Abilities | None = None,
-        clock: Clock = time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, line: Line, abilities: Abilities | None = None) -> None:
         """Make a client; nothing is sent yet.
 
         Args:
-            settings: Which model, where.
-            caps: The most that may be spent.
-            spent: What counts against the caps already, of a study that goes on.
-            recording: Where answers are kept, or come from.
+            line: The way to the endpoint; it is closed with the client.
             abilities: What is known of the endpoint already.
-            clock: What deadlines go by.
-            sleep: Waits between attempts, in seconds.
         """
-        self.line = Line(
-            settings, caps=caps, spent=spent, recording=recording, clock=clock, sleep=sleep
-        )
-        self.settings = settings
-        self._clock = clock
+        self.line = line
+        self.settings = line.settings
+        self._clock = line.clock
         self._abilities = abilities or Abilities()
         self._lock = threading.Lock()
 

@@ -28,6 +28,8 @@ from .sending import Call, Sender, Visit
 from .settings import Settings
 from .transport import AsyncFront, Front, Reply, Sent
 
+_ATTEMPTS = 3
+"""How often a request is sent at most."""
 _OTHER = "other"
 """What requests are metered under that are made outside of a call."""
 
@@ -44,7 +46,6 @@ class Line:
         caps: Caps | None = None,
         spent: Usage | None = None,
         recording: Recording | None = None,
-        attempts: int = 3,
         clock: Clock = time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -55,15 +56,13 @@ class Line:
             caps: The most that may be spent.
             spent: What counts against the caps already.
             recording: Where answers are kept, or come from.
-            attempts: How often a request is sent at most.
             clock: What deadlines and rests go by.
             sleep: Waits between attempts, in seconds.
         """
         self.meter = Meter(price_of(settings), caps or Caps(), spent or Usage())
-        self._settings = settings
+        self.settings = settings
         self._recording = recording
-        self._attempts = attempts
-        self._clock = clock
+        self.clock = clock
         self._sleep = sleep
         self._redact = redactor(settings.api_key)
         self._sender = Sender(settings, self.meter, clock, self._redact)
@@ -86,8 +85,8 @@ class Line:
             _CALL.reset(token)
 
     def _new_call(self, purpose: str, seconds: float | None = None) -> Call:
-        limit = self._settings.seconds if seconds is None else seconds
-        return Call(purpose, self._clock.monotonic() + limit, limit)
+        limit = self.settings.seconds if seconds is None else seconds
+        return Call(purpose, self.clock.monotonic() + limit, limit)
 
     def close(self) -> None:
         """Hang up, whatever is under way."""
@@ -102,7 +101,7 @@ class Line:
         call = _CALL.get() or self._new_call(_OTHER)
         if self._recording is None:
             return await self._insist(sent, call, lambda entry: None)
-        path = sent.url.removeprefix(self._settings.base_url)
+        path = sent.url.removeprefix(self.settings.base_url)
         body = json.loads(self._redact(json.dumps(sent.body)))
         recording, place = self._recording, self._recording.place(path, body)
         entry = recording.find(place)
@@ -119,8 +118,8 @@ class Line:
         """Send a request again as long as that makes sense, and keep what comes of it."""
 
         def too_often(state: tenacity.RetryCallState) -> bool:
-            back_at = self._clock.monotonic() + state.upcoming_sleep
-            return state.attempt_number >= self._attempts or back_at >= call.deadline
+            back_at = self.clock.monotonic() + state.upcoming_sleep
+            return state.attempt_number >= _ATTEMPTS or back_at >= call.deadline
 
         visit = Visit(sent, call, keep, self.meter.priced(0, 0, calls=0))
         retrying = tenacity.AsyncRetrying(

@@ -6,7 +6,6 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from .settings import Settings
 
@@ -26,18 +25,18 @@ class Price:
 
 
 def price_of(settings: Settings) -> Price | None:
-    """Return what a model costs: what the settings say, else the table's line, else None."""
+    """Return what a model costs: what the settings say, else the table, else None."""
     if settings.input_dollars is not None and settings.output_dollars is not None:
         return Price(settings.input_dollars, settings.output_dollars)
-    for line in _table():
-        # The same name may cost something else at another endpoint.
-        if (line["model"], line["host"]) == (settings.model, settings.host):
-            return Price(line["input"], line["output"])
-    return None
+    # The same name may cost something else at another endpoint.
+    return _table().get((settings.host, settings.model))
 
 
 @cache
-def _table() -> list[dict[str, Any]]:
+def _table() -> dict[tuple[str, str], Price]:
     text = files(__package__).joinpath("prices.toml").read_text(encoding="utf-8")
-    lines: list[dict[str, Any]] = tomllib.loads(text)["price"]
-    return lines
+    return {
+        (prices["host"], model): Price(**price)
+        for prices in tomllib.loads(text)["list"]
+        for model, price in prices["models"].items()
+    }

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from .abilities import Wish
 from .answers import LLMError, Message
 from .client import Client
+from .line import Line
 from .prices import price_of
 from .settings import Settings
 
@@ -64,7 +65,7 @@ def probe(settings: Settings, seconds: float = _SECONDS) -> list[Probed]:
         LLMError: If it does not even answer.
     """
     end = time.monotonic() + seconds
-    with Client(settings) as client:
+    with Client(Line(settings)) as client:
         started = time.monotonic()
         client.sample(_ASKED, 1, purpose=_PURPOSE, max_tokens=16, seconds=seconds)
         took = time.monotonic() - started
@@ -72,7 +73,7 @@ def probe(settings: Settings, seconds: float = _SECONDS) -> list[Probed]:
     left = max(_LEAST_SECONDS, end - time.monotonic())
 
     def look(check: _Check) -> Probed:
-        with Client(settings, abilities=replace(known, **check.given)) as client:
+        with Client(Line(settings), replace(known, **check.given)) as client:
             try:
                 works = check.works(client, left)
             except LLMError as error:

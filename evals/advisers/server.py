@@ -14,9 +14,10 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from .dialect import Endpoint, Refusal, Talk, chat_response, chat_stream, listen, text_response
+from .dialect import Endpoint, Refusal, Talk, listen
 from .faults import Drip, Drop, Fault, Hang, Raw, Refuse, Say, Schedule, Status, never
 from .mind import Mind, Reply
+from .wording import chat_response, chat_stream, text_response
 
 _POLL_SECONDS = 0.02
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from luthier.agent.llm.answers import Message
 from luthier.agent.llm.client import Client
+from luthier.agent.llm.line import Line
 from luthier.agent.llm.settings import Settings
 from luthier.evals.advisers.dialect import Endpoint
 from luthier.evals.advisers.faults import Schedule, never
@@ -83,6 +84,6 @@ def connect(watch: Watch) -> Iterator[Connect]:
                 **{"base_url": server.url, "model": server.model, "seconds": 30, **(settings or {})}
             )
             options = {"clock": watch, "sleep": watch.sleep, **options}
-            return stack.enter_context(Client(chosen, **options)), server
+            return stack.enter_context(Client(Line(chosen, **options))), server
 
         yield connect

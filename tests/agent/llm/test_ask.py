@@ -1,6 +1,8 @@
 """Typed answers: how they are asked for, read, repaired, and refused."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -145,6 +147,13 @@ def test_a_schema_with_free_names_is_not_asked_for_strictly(connect: Connect) ->
     client, server = connect('{"values": {"lr": 0.1}}')
     assert client.ask(ASKED, Open, purpose="test").value.values == {"lr": 0.1}
     assert not server.chats[0]["response_format"]["json_schema"]["strict"]
+
+
+def test_importing_the_client_does_not_load_the_sdk() -> None:
+    code = "import luthier.agent.llm.client, sys; print('openai' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert run.stdout == "False\n"
 
 
 READABLE = {

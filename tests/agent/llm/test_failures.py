@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from luthier.agent.llm.answers import Cause, LLMError, Message
 from luthier.agent.llm.client import Client
+from luthier.agent.llm.line import Line
 from luthier.agent.llm.settings import Settings
 from luthier.evals.advisers import faults
 from luthier.evals.advisers.dialect import Endpoint
@@ -122,7 +123,7 @@ def test_the_repair_has_no_deadline_of_its_own(connect: Connect, watch: Watch) -
 def test_a_wrong_host_is_no_connection(watch: Watch) -> None:
     settings = Settings(base_url="http://127.0.0.1:9/v1", model="m", seconds=30)
     with (
-        Client(settings, clock=watch, sleep=watch.sleep) as client,
+        Client(Line(settings, clock=watch, sleep=watch.sleep)) as client,
         pytest.raises(LLMError, match="cannot be reached") as failed,
     ):
         client.ask(ASKED, Rate, purpose="test")

@@ -8,6 +8,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 from luthier.agent.llm.answers import LLMError
 from luthier.agent.llm.client import Client
+from luthier.agent.llm.line import Line
 from luthier.agent.llm.metering import Caps
 from luthier.agent.llm.recording import Recording
 from luthier.agent.llm.settings import Settings
@@ -26,6 +27,10 @@ def chat_model(client: Client, url: str, **options: Any) -> ChatOpenAI:
         http_async_client=client.line.http_async_client,
         **options,
     )
+
+
+def replaying(settings: Settings, folder: Path) -> Client:
+    return Client(Line(settings, recording=Recording(folder, "replay")))
 
 
 def invoke(model: ChatOpenAI, how: str) -> str:
@@ -66,7 +71,7 @@ def test_it_is_metered_and_recorded(
     assert call.usage.completion_tokens == (9 if usage else 12)
 
     settings = Settings(base_url=server.url, model=client.name)
-    with Client(settings, recording=Recording(tmp_path, "replay")) as replay:
+    with replaying(settings, tmp_path) as replay:
         assert invoke(chat_model(replay, server.url, stream_usage=usage), how) == WORDS
         assert replay.meter.by_purpose() == {"other": call.usage}
     assert len(server.received) == 1
@@ -110,13 +115,8 @@ def test_a_stream_that_breaks_is_a_failure(connect: Connect, tmp_path: Path, how
         invoke(chat_model(client, server.url), how)
 
     assert failed.value.cause == "connection"
-    with (
-        Client(
-            Settings(base_url=server.url, model=client.name),
-            recording=Recording(tmp_path, "replay"),
-        ) as replay,
-        pytest.raises(LLMError, match="broke"),
-    ):
+    settings = Settings(base_url=server.url, model=client.name)
+    with replaying(settings, tmp_path) as replay, pytest.raises(LLMError, match="broke"):
         invoke(chat_model(replay, server.url), how)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from luthier.agent.llm.answers import LLMError, Message
 from luthier.agent.llm.client import Client
+from luthier.agent.llm.line import Line
 from luthier.agent.llm.recording import Mode, Recording
 from luthier.agent.llm.settings import Settings
 from luthier.evals.advisers import faults
@@ -35,7 +36,7 @@ def counting() -> object:
 def replaying(folder: Path, mode: Mode = "replay") -> Client:
     """Return a client of an endpoint that is not there."""
     settings = Settings(base_url="http://127.0.0.1:9/v1", model="simulated")
-    return Client(settings, recording=Recording(folder, mode))
+    return Client(Line(settings, recording=Recording(folder, mode)))
 
 
 def study(client: Client) -> list[object]:
