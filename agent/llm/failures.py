@@ -13,7 +13,7 @@ from .answers import Cause, LLMError
 
 _LONGEST_DETAIL = 200
 _TOO_LONG = re.compile(r"context.{0,12}(length|size|window)|maximum context|too many tokens", re.I)
-_EXHAUSTED = re.compile(r"insufficient_quota|exceeded your current quota|billing", re.I)
+_EXHAUSTED = re.compile(r"insufficient_quota|exceeded your current quota", re.I)
 
 
 class Failure(LLMError):
@@ -66,7 +66,7 @@ def failure_of(
         return Failure(f"there is no model {model!r} ({said}); {advice}", "unknown_model")
     if status == 429:
         hopeless = _EXHAUSTED.search(body) is not None
-        advice = "check the account" if hopeless else "it is asked again later"
+        advice = "check the account" if hopeless else "lower LUTHIER_LLM_CONCURRENCY"
         return Failure(
             f"too many requests ({said}); {advice}",
             "rate_limited",
@@ -75,7 +75,10 @@ def failure_of(
         )
     if status >= 500 or status in (408, 409, 425):
         return Failure(
-            f"{said}; it is asked again later", "server", passing=True, wait=_wait(headers, clock)
+            f"{said}; it is in trouble, try later",
+            "server",
+            passing=True,
+            wait=_wait(headers, clock),
         )
     return Failure(f"{said}; check LUTHIER_LLM_BASE_URL", "server")
 

@@ -135,7 +135,7 @@ class Sender:
             text = f"{host!r} cannot be reached; check LUTHIER_LLM_BASE_URL and the network"
             raise Failure(text, "connection", passing=True) from None
         except _BROKEN as error:
-            text = f"the connection to {host!r} broke ({type(error).__name__}); it is tried again"
+            text = f"the connection to {host!r} broke ({type(error).__name__}); check the network"
             raise Failure(text, "connection", passing=True) from None
         except httpx2.DecodingError:
             raise Failure(f"the answer of {host!r} is garbled", "malformed") from None

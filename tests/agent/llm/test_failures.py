@@ -145,7 +145,7 @@ def test_a_deadline_holds_whatever_the_endpoint_does(connect: Connect, fault: fa
 
 
 def test_a_request_that_takes_too_long_is_repeated(connect: Connect) -> None:
-    client, server = connect(faults=faults.first(faults.Hang()), settings={"request_seconds": 0.1})
+    client, server = connect(faults=faults.first(faults.Hang()), settings={"request_seconds": 0.5})
     assert client.ask(ASKED, Rate, purpose="test").usage.calls == 2
     assert len(server.chats) == 2
 
