@@ -42,6 +42,8 @@ class Proposal:
 
     configuration: Configuration
     decision: Decision
+    is_provisional: bool = False
+    """Whether a better one may come soon, that the language model is being asked for."""
 
 
 def start_up_trials(spec: StudySpec) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +18,8 @@ _PROBE_EVERY = 10
 """Trials after which a model without a share gets another chance."""
 _WINDOW = 16
 _LEAST_TRIALS = 4
+_PRIOR = 2.0
+"""Wins and losses that each source begins with."""
 _DRAWS = 512
 
 
@@ -34,40 +36,41 @@ class Turn:
 
 @dataclass(frozen=True)
 class Record:
-    """What one source has achieved: wins and losses, older ones counting less."""
+    """What one source has achieved; older trials count less."""
 
     wins: float = 0.0
     losses: float = 0.0
 
-    def after(self, won: bool) -> Record:
-        """Return the record with one more trial."""
-        return Record(_MEMORY * self.wins + won, _MEMORY * self.losses + (not won))
+    def after(self, merit: float) -> Record:
+        """Return the record with one more trial, whose merit is in [0, 1]."""
+        return Record(_MEMORY * self.wins + merit, _MEMORY * self.losses + 1 - merit)
 
 
 def records(turns: Sequence[Turn], refused: int = 0) -> tuple[Record, Record]:
     """Return the records of the language model and of the classical optimiser.
 
-    A trial wins that is better than three quarters of all before it. The first four show only what
-    the values are.
+    A trial's merit is 1 if it is better than all before it, 0 if it is no better than their median,
+    and in proportion between. The first four show only what the values are.
 
     Args:
         turns: The trials, oldest first.
         refused: How often the model was asked in vain, or for nothing that was worth a trial; each
-            counts as a loss.
+            counts as a trial without merit.
     """
     model, classical = Record(), Record()
     seen: list[float] = []
     for turn in turns:
         if turn.ended and len(seen) >= _LEAST_TRIALS:
-            won = turn.loss is not None and bisect_left(seen, turn.loss) < len(seen) / 4
+            beaten = 0 if turn.loss is None else len(seen) - bisect_right(seen, turn.loss)
+            merit = max(0.0, 2 * beaten / len(seen) - 1)
             if turn.by == "model":
-                model = model.after(won)
+                model = model.after(merit)
             elif turn.by == "classical":
-                classical = classical.after(won)
+                classical = classical.after(merit)
         if turn.loss is not None:
             insort(seen, turn.loss)
     for _ in range(refused):
-        model = model.after(won=False)
+        model = model.after(0.0)
     return model, classical
 
 
@@ -75,12 +78,12 @@ def share_of(model: Record, classical: Record) -> float:
     """Return the share of the next trials that the language model gets.
 
     It is the probability that its trials win more often than the classical optimiser's, by more
-    than a handicap, with uniform priors (Thompson sampling, 1933, by its expectation). Where that
-    is less than a tenth it is 0, and only a probe now and then gives the model another chance.
+    than a handicap (Thompson sampling, 1933, by its expectation). Where that is less than a tenth
+    it is 0, and only a probe now and then gives the model another chance.
     """
     rng = np.random.default_rng(0)
-    ours = rng.beta(1 + model.wins, 1 + model.losses, _DRAWS)
-    theirs = rng.beta(1 + classical.wins, 1 + classical.losses, _DRAWS)
+    ours = rng.beta(_PRIOR + model.wins, _PRIOR + model.losses, _DRAWS)
+    theirs = rng.beta(_PRIOR + classical.wins, _PRIOR + classical.losses, _DRAWS)
     share = float(np.mean(ours > theirs + _HANDICAP))
     return share if share >= _LEAST_SHARE else 0.0
 

@@ -29,16 +29,26 @@ class History:
     memory than its configurations and results.
     """
 
-    def __init__(self, trials: Iterable[TrialRecord], device_seconds: float) -> None:
+    def __init__(
+        self,
+        trials: Iterable[TrialRecord],
+        device_seconds: float,
+        tokens: float = 0.0,
+        dollars: float = 0.0,
+    ) -> None:
         """Begin with what the ledger holds.
 
         Args:
             trials: The study's trials, by number.
             device_seconds: What their attempts have used.
+            tokens: What the language model has used.
+            dollars: What it has cost, as far as that is known.
         """
         self.trials: list[TrialRecord] = []
         self.device_seconds = device_seconds
         """Device time of the attempts that have ended, in seconds."""
+        self.tokens, self.dollars = tokens, dollars
+        """What the language model has used and cost."""
         self.counted = 0
         """Trials that count against the budget: all but imported ones."""
         self.recent: deque[Ended] = deque(maxlen=_RECENT)

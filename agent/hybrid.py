@@ -240,9 +240,13 @@ class HybridSampler(BaseSampler):
 
     def _classical(self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> _Classical:
         """Return the classical optimiser, and the study as it is shown to it."""
-        sampler = ClassicalSampler(space, seed=self._seed, start_up=self._start_up)
         if self._mode == "shared" or len(study.directions) > 1:
+            others = sum(map(_is_models, study.get_trials(deepcopy=False)))
+            sampler = ClassicalSampler(
+                space, seed=self._seed, start_up=self._start_up, skipped=-others
+            )
             return _Classical(sampler, study, trial)
+        sampler = ClassicalSampler(space, seed=self._seed, start_up=self._start_up)
         with quiet():
             own = optuna.create_study(
                 directions=study.directions, sampler=RandomSampler(seed=self._seed)
@@ -250,14 +254,17 @@ class HybridSampler(BaseSampler):
             own.add_trials(
                 t
                 for t in study.get_trials(deepcopy=False)
-                if t.number != trial.number
-                and t.user_attrs.get(ATTRIBUTE, {}).get("proposed_by") not in MODEL_SOURCES
+                if t.number != trial.number and not _is_models(t)
             )
             own.add_trial(create_trial(state=TrialState.RUNNING))
         return _Classical(sampler, own, own.get_trials(deepcopy=False)[-1])
 
     def _record(self, study: optuna.Study, trial: FrozenTrial, told: Mapping[str, Any]) -> None:
         study._storage.set_trial_user_attr(trial._trial_id, ATTRIBUTE, dict(told))
+
+
+def _is_models(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get(ATTRIBUTE, {}).get("proposed_by") in MODEL_SOURCES
 
 
 class _Classical(NamedTuple):

@@ -74,13 +74,23 @@ class ProposalQueue:
             self._error = None  # with another history the sampler may succeed
             self._changed.notify_all()
 
+    def renew(self) -> None:
+        """Make the proposals again: there is advice that they have not seen.
+
+        What is ready is kept until the first of the new ones is.
+        """
+        with self._changed:
+            if self._newest:
+                self._newest += 1
+                self._changed.notify_all()
+
     def take(self, waited: float, patience: float) -> Proposal | None:
         """Return a proposal that has not been taken yet, None to go on waiting.
 
-        One that has seen the newest history is returned at once. An older one is returned after
-        `patience`, or at once if waiting is in vain: if making it took longer than that, or the
-        sampler failed. Where there is none at all, the fallback answers, after a longer wait or
-        when the sampler failed.
+        One that has seen the newest history is returned at once. An older or a provisional one is
+        returned after `patience`, an older one at once if waiting is in vain: if making it took
+        longer than that, or the sampler failed. Where there is none at all, the fallback answers,
+        after a longer wait or when the sampler failed.
 
         Args:
             waited: Seconds that have been waited so far.
@@ -88,9 +98,11 @@ class ProposalQueue:
         """
         with self._changed:
             failed = self._error is not None
-            fresh = bool(self._ready) and self._version == self._newest
-            stale = bool(self._ready) and (
-                failed or waited >= patience or self._ready[0].decision.seconds > patience
+            first = self._ready[0] if self._ready else None
+            final = first is not None and not first.is_provisional
+            fresh = final and self._version == self._newest
+            stale = first is not None and (
+                failed or waited >= patience or (final and first.decision.seconds > patience)
             )
             if fresh or stale:
                 proposal = self._ready.popleft()

@@ -18,7 +18,7 @@ from ..tools.leases import Leases
 from ..tools.ledger import Ledger
 from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
 from ..tools.pruning import make_pruning
-from ..tools.records import StudyState, TrialRecord, Wish, continued
+from ..tools.records import AdviceRecord, StudyState, TrialRecord, Wish, continued
 from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
@@ -34,6 +34,8 @@ from .starting import Starter
 from .watching import Watcher
 
 OnTrial = Callable[[TrialRecord], None]
+Accounts = Callable[[], Sequence[AdviceRecord]]
+"""Returns what the language model was asked since the last time."""
 
 
 class Ending(NamedTuple):
@@ -56,6 +58,7 @@ class Tuner:
         workspace: Workspace,
         policy: Policy,
         on_trial: OnTrial | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         """Put the parts together; nothing starts before `run`. The writer's clock is the loop's."""
         study = writer.study
@@ -67,8 +70,10 @@ class Tuner:
         self._workspace = workspace
         self._policy = policy
         self._on_trial = on_trial or (lambda _: None)
+        self._accounts = accounts or list
         trials = ledger.trials(study, curves=True)
-        self._history = History(trials, ledger.spending(study, "device_seconds")[0])
+        spent = {m: ledger.spending(study, m)[0] for m in ("device_seconds", "tokens", "dollars")}
+        self._history = History(trials, **spent)
         self._running: dict[int, Run] = {}
         self._limits = Limits(writer, self._history, self._running, policy)
         self._pruning = make_pruning(study.spec, trials)
@@ -115,6 +120,7 @@ class Tuner:
             self._obey()
             self._launch()
             self._leases.flush()
+            self._book_advice()
             if self._ending is not None and not self._running:
                 break
             deadline = min(self._limits.seconds_left(), self._starter.seconds_left())
@@ -159,6 +165,12 @@ class Tuner:
         self._writer.note("adopted", trial.number, attempt=attempt.number)
         if attempt.stop_reason is not None:
             self._executor.stop(handle, attempt.stop_reason)
+
+    def _book_advice(self) -> None:
+        for advice in self._accounts():
+            self._writer.record_advice(advice)
+            self._history.tokens += advice.tokens
+            self._history.dollars += advice.dollars or 0.0
 
     def _obey(self) -> None:
         if time.monotonic() - self._looked_at >= self._policy.poll_seconds:

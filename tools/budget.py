@@ -18,7 +18,7 @@ class Meter:
     """One budgeted quantity."""
 
     name: str
-    """`trials`, `wall_seconds`, `device_seconds`."""
+    """`trials`, `wall_seconds`, `device_seconds`, `tokens`, `dollars`."""
     cap: float | None
     """None for no cap."""
     spent: float
@@ -38,10 +38,14 @@ class Meters:
     trials: Meter
     wall_seconds: Meter
     device_seconds: Meter
+    tokens: Meter
+    """Of the language model; without any left, the study goes on without it."""
+    dollars: Meter
+    """What it has cost, as far as that is known; likewise."""
 
     def all(self) -> list[Meter]:
         """Return the meters in the spec's order."""
-        return [self.trials, self.wall_seconds, self.device_seconds]
+        return [self.trials, self.wall_seconds, self.device_seconds, self.tokens, self.dollars]
 
     def refusal(self, expected_seconds: float | None, *, new_trial: bool = True) -> str | None:
         """Return why another attempt may not start, None if it may.
@@ -76,6 +80,8 @@ def read_meters(
     wall_seconds: float,
     device_spent: float,
     device_reserved: float = 0.0,
+    tokens: float = 0.0,
+    dollars: float = 0.0,
 ) -> Meters:
     """Return a study's meters. Imported trials cost nothing and are not counted in `trials`."""
     budget = spec.budget
@@ -85,6 +91,8 @@ def read_meters(
         device_seconds=Meter(
             "device_seconds", budget.device_seconds, device_spent, device_reserved
         ),
+        tokens=Meter("tokens", budget.tokens, tokens),
+        dollars=Meter("dollars", budget.dollars, dollars),
     )
 
 

@@ -32,6 +32,7 @@ from .records import (
     Decision,
     EventRecord,
     Owner,
+    Prediction,
     StudyRecord,
     TrialRecord,
     continued,
@@ -262,6 +263,10 @@ class Ledger:
                     seen_pending=row.seen_pending,
                     seconds=row.seconds,
                     deadline_missed=row.deadline_missed,
+                    prediction=_prediction(row.prediction),
+                    prompt_version=row.prompt_version or "",
+                    tokens=row.tokens,
+                    dollars=row.dollars,
                 )
                 for row in db.execute(query)
             }
@@ -433,6 +438,13 @@ def _attempt(row: Any, configuration: Configuration) -> AttemptRecord:
         ended_for=row.ended_for,
         configuration=configuration if row.configuration is None else json.loads(row.configuration),
     )
+
+
+def _prediction(text: str | None) -> Prediction | None:
+    if text is None:
+        return None
+    data = json.loads(text)
+    return Prediction(**{**data, "raw": tuple(data["raw"])})
 
 
 def _event(row: Any) -> EventRecord:

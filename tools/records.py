@@ -83,6 +83,18 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """What was expected of a configuration before it was tried."""
+
+    mean: float
+    low: float
+    high: float
+    """80% of the outcomes are expected between `low` and `high`."""
+    raw: tuple[float, float]
+    """Mean and standard deviation before they were calibrated by earlier trials."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """Why a configuration was chosen."""
 
@@ -97,6 +109,28 @@ class Decision:
     """Time that the proposal took."""
     deadline_missed: bool = False
     """Whether a fresher proposal was waited for in vain."""
+    prediction: Prediction | None = None
+    prompt_version: str = ""
+    """The prompts that it comes from, as `id@version`, if a language model proposed it."""
+    tokens: int = 0
+    """What was asked of the language model for it, and for others that came with it."""
+    dollars: float = 0.0
+    """What that cost, as far as it is known."""
+
+
+@dataclass(frozen=True)
+class AdviceRecord:
+    """What came of one question to the language model."""
+
+    cause: str = ""
+    """Why it was in vain; empty if it was not."""
+    message: str = ""
+    tokens: int = 0
+    dollars: float | None = 0.0
+    """None if the price is unknown."""
+    calls: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    """What was wrong with the answers, and how often."""
 
 
 @dataclass(frozen=True)

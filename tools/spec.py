@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from .adviser_spec import Adviser
 from .errors import LuthierError
 from .executor_spec import Executor
 from .section import Seconds, Section
@@ -106,6 +107,10 @@ class Budget(Section):
     """Seconds of device (or CPU slot) time, summed over the trials."""
     trial_seconds: Seconds | None = None
     """Seconds that one trial may take before it is stopped as timed out."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Tokens of the language model; without any left, the study goes on without it."""
+    dollars: float | None = Field(default=None, gt=0)
+    """What the language model may cost, in dollars; likewise."""
     silence_seconds: Seconds | None = None
     """Seconds that one trial may run without a report before it counts as hung, and is stopped as
     timed out. Default: five times the longest complete trial, at least 10 minutes."""
@@ -162,6 +167,7 @@ class StudySpec(Section):
     executor: Executor = Field(default_factory=Executor)
     sampler: Sampler = Field(default_factory=Sampler)
     pruner: Pruner = Field(default_factory=Pruner)
+    adviser: Adviser = Field(default_factory=Adviser)
     seed: int = Field(default=0, ge=0, lt=1 << 32)
     """Seed of the sampler and of every trial. Never tuned."""
 

@@ -17,6 +17,7 @@ from .database import Database, LedgerError, add_event, bump, insert, update, va
 from .metrics import Report
 from .outcomes import StopReason, Verdict
 from .records import (
+    AdviceRecord,
     AttemptRecord,
     Decision,
     StudyRecord,
@@ -126,6 +127,22 @@ class Writer:
         with self._fenced() as db:
             self._add_event(db, kind, trial, data)
 
+    def record_advice(self, advice: AdviceRecord) -> None:
+        """Store what was asked of the language model, and what it cost."""
+        with self._fenced() as db:
+            for meter, spent in (("tokens", advice.tokens), ("dollars", advice.dollars)):
+                if spent:
+                    insert(
+                        db,
+                        t.spending,
+                        study_id=self.study.id,
+                        meter=meter,
+                        reserved=0.0,
+                        spent=spent,
+                    )
+            data = {name: value for name, value in vars(advice).items() if value}
+            self._add_event(db, "no_advice" if advice.cause else "advice", None, data)
+
     def add_trial(
         self,
         number: int,
@@ -147,7 +164,10 @@ class Writer:
                 source=decision.source,
                 created_at=now,
             )
-            insert(db, t.decisions, trial_id=trial_id, **vars(decision))
+            expected = decision.prediction
+            prediction = None if expected is None else to_json(vars(expected))
+            fields = {**vars(decision), "prediction": prediction}
+            insert(db, t.decisions, trial_id=trial_id, **fields)
             trial = TrialRecord(
                 id=trial_id,
                 number=number,
