@@ -55,6 +55,8 @@ class Advice:
 
     def is_fresh(self, problem: Problem, history: History) -> bool:
         """Tell whether a history has brought nothing that would change it."""
+        if self.source == WARM_START:
+            return len(history.complete) < LEAST_TRIALS
         best = history.best(problem) if history.values else None
         return self.best == best and len(history.complete) - self.seen < _FRESH_TRIALS
 
@@ -98,7 +100,7 @@ def advise(
         surrogate = TableSurrogate(conversation, problem, history, seed)
         predictions = surrogate.predict(proposed.configurations)
         said = f": {proposed.why}" if proposed.why else ""
-        why = f"for {proposed.target}{said}"
+        why = f"aimed at {proposed.target}{said}"
         advice = Advice(proposed.configurations, SOURCE, why, predictions)
     return replace(
         advice,
@@ -140,7 +142,7 @@ def pick(advice: Advice, problem: Problem, history: History, *, seed: int) -> Su
     told = Suggestion(
         {},
         advice.source,
-        f"of {len(candidates)} candidates {advice.why}",
+        f"{advice.why}, of {len(candidates)} candidates",
         prompts=advice.prompts,
         usage=advice.usage,
         faults=advice.faults,

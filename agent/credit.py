@@ -19,6 +19,7 @@ _PROBE_EVERY = 10
 _WINDOW = 16
 _LEAST_TRIALS = 4
 _PRIOR = 2.0
+_PRIOR_MODEL = 2.0
 """Wins and losses that each source begins with."""
 _DRAWS = 512
 
@@ -82,7 +83,7 @@ def share_of(model: Record, classical: Record) -> float:
     it is 0, and only a probe now and then gives the model another chance.
     """
     rng = np.random.default_rng(0)
-    ours = rng.beta(_PRIOR + model.wins, _PRIOR + model.losses, _DRAWS)
+    ours = rng.beta(_PRIOR_MODEL + model.wins, _PRIOR + model.losses, _DRAWS)
     theirs = rng.beta(_PRIOR + classical.wins, _PRIOR + classical.losses, _DRAWS)
     share = float(np.mean(ours > theirs + _HANDICAP))
     return share if share >= _LEAST_SHARE else 0.0

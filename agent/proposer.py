@@ -93,10 +93,12 @@ class Hybrid:
         return is_models_turn(turns_of(self._problem, history), self._standing.refused)
 
     def _classical(self, trials: Sequence[TrialRecord], note: str = "") -> Proposal:
+        own = [trial for trial in trials if trial.source not in MODEL_SOURCES]
         if self._spec.adviser.mode == "strict":
-            own = [trial for trial in trials if trial.source not in MODEL_SOURCES]
-            trials = [replace(trial, number=number) for number, trial in enumerate(own)]
-        proposal = propose(self._spec, trials)
+            renumbered = [replace(trial, number=number) for number, trial in enumerate(own)]
+            proposal = propose(self._spec, renumbered)
+        else:
+            proposal = propose(self._spec, trials, others=len(trials) - len(own))
         if not note:
             return proposal
         decision = proposal.decision

@@ -34,7 +34,7 @@ _REFRESH_SECONDS = 0.25
 _ROWS = 12
 _OTHER_LINES = 8
 """Lines of the view besides its trials, and one to spare."""
-_NEWS = ("out_of_service", "refused")
+_NEWS = ("out_of_service", "refused", "no_advice")
 _MOST_NEWS = 2
 
 
@@ -72,6 +72,8 @@ def look(study: Study, before: Snapshot | None = None) -> Snapshot:
         wall_seconds=record.wall_seconds,
         device_spent=spent,
         device_reserved=reserved,
+        tokens=ledger.spending(record, "tokens")[0],
+        dollars=ledger.spending(record, "dollars")[0],
     )
     state = state_of(record, ledger.owner(record))
     # A pretend lab has a clock of its own, which only its ledger knows.
@@ -109,6 +111,8 @@ def render(snapshot: Snapshot, console: Console) -> RenderableType:
 def _news_line(event: EventRecord) -> Text:
     if event.kind == "out_of_service":
         text = f"{event.data['device']} is out of service: {event.data['reason']}"
+    elif event.kind == "no_advice":
+        text = f"no advice: {event.data['message']}"
     else:
         text = f"{event.data['wish']} was refused: {event.data['reason']}"
     return Text(plain(text), style="yellow", no_wrap=True, overflow="ellipsis")

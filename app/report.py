@@ -31,7 +31,7 @@ _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
 _PRETEND = " (in a pretend lab: nothing was trained)"
-_ROUTINE = ("started", "stopping", "ended")
+_ROUTINE = ("started", "stopping", "ended", "advice")
 """Events of every trial, which the trials themselves tell."""
 _EVENTS_SHOWN = 200
 _TOP = 10
@@ -98,6 +98,8 @@ def _content(
         trials=len(own),
         wall_seconds=study.wall_seconds,
         device_spent=sum(trial.seconds for trial in own),
+        tokens=sum(event.data.get("tokens", 0) for event in events),
+        dollars=sum(event.data.get("dollars", 0.0) for event in events),
     )
     return {
         "study": study,
@@ -112,7 +114,7 @@ def _content(
         "counts": counts(trials),
         "imported": len(trials) - len(own),
         "importance": importance(spec, trials),
-        "meters": meters.all(),
+        "meters": [m for m in meters.all() if m.spent or m.cap or m.name.endswith("seconds")],
         "failed": failed,
         "failures": [(t, _error_tail(t)) for t in failed[-_FAILURES_SHOWN:]],
         "events": [e for e in events if e.kind not in _ROUTINE][-_EVENTS_SHOWN:],
@@ -239,10 +241,9 @@ def _seconds(value: float) -> str:
 
 
 def _meter(meter: Meter) -> str:
-    written = f"{meter.spent:g}" if meter.name == "trials" else _seconds(meter.spent)
-    if meter.cap is None:
-        return written
-    return f"{written} of {f'{meter.cap:g}' if meter.name == 'trials' else _seconds(meter.cap)}"
+    write = _seconds if meter.name.endswith("seconds") else "{:,.10g}".format
+    written = write(meter.spent)
+    return written if meter.cap is None else f"{written} of {write(meter.cap)}"
 
 
 def _moment(time: float | None) -> str:
