@@ -18,9 +18,8 @@ _PROBE_EVERY = 10
 """Trials after which a model without a share gets another chance."""
 _WINDOW = 16
 _LEAST_TRIALS = 4
-_PRIOR = 2.0
-_PRIOR_MODEL = 2.0
-"""Wins and losses that each source begins with."""
+_MODEL, _CLASSICAL = (1.0, 1.0), (3.0, 2.0)
+"""Wins and losses that each source begins with; of the classical optimiser more is known."""
 _DRAWS = 512
 
 
@@ -51,7 +50,7 @@ def records(turns: Sequence[Turn], refused: int = 0) -> tuple[Record, Record]:
     """Return the records of the language model and of the classical optimiser.
 
     A trial's merit is 1 if it is better than all before it, 0 if it is no better than their median,
-    and in proportion between. The first four show only what the values are.
+    and between them the square of the way. The first four show only what the values are.
 
     Args:
         turns: The trials, oldest first.
@@ -63,7 +62,7 @@ def records(turns: Sequence[Turn], refused: int = 0) -> tuple[Record, Record]:
     for turn in turns:
         if turn.ended and len(seen) >= _LEAST_TRIALS:
             beaten = 0 if turn.loss is None else len(seen) - bisect_right(seen, turn.loss)
-            merit = max(0.0, 2 * beaten / len(seen) - 1)
+            merit = max(0.0, 2 * beaten / len(seen) - 1) ** 2
             if turn.by == "model":
                 model = model.after(merit)
             elif turn.by == "classical":
@@ -83,8 +82,8 @@ def share_of(model: Record, classical: Record) -> float:
     it is 0, and only a probe now and then gives the model another chance.
     """
     rng = np.random.default_rng(0)
-    ours = rng.beta(_PRIOR_MODEL + model.wins, _PRIOR + model.losses, _DRAWS)
-    theirs = rng.beta(_PRIOR + classical.wins, _PRIOR + classical.losses, _DRAWS)
+    ours = rng.beta(_MODEL[0] + model.wins, _MODEL[1] + model.losses, _DRAWS)
+    theirs = rng.beta(_CLASSICAL[0] + classical.wins, _CLASSICAL[1] + classical.losses, _DRAWS)
     share = float(np.mean(ours > theirs + _HANDICAP))
     return share if share >= _LEAST_SHARE else 0.0
 
