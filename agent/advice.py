@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from .llambo.geometry import NEAR, nearest
 from .llambo.method import LEAST_CANDIDATES, LEAST_TRIALS, Interval, Suggestion
 from .llambo.predictions import Predictions
 from .llambo.shown import candidates_wanted
-from .llambo.surrogate import TableSurrogate
+from .llambo.surrogate import TableSurrogate, held_out
 from .llambo.warmstart import warm_start
 from .llm.answers import LanguageModel, Usage
 from .referee import Referee
@@ -28,11 +28,23 @@ WARM_START = "warm start"
 MODEL_SOURCES = frozenset({SOURCE, WARM_START})
 """The sources of trials that a language model proposed."""
 
+EXAM_TRIALS = 5
+"""Complete trials that an exam needs."""
 _FRESH_TRIALS = 4
 """Results after which ideas are stale, also without a new best one."""
 _LEAST_TO_JUDGE = 5
 _PRIOR_TRUST, _PRIOR_PAIRS = 0.5, 3.0
 _Z90 = 1.2816
+
+
+@dataclass(frozen=True)
+class Exam:
+    """How well a language model predicted trials that it was not shown."""
+
+    correlation: float
+    """Rank correlation with what came out, in [-1, 1]."""
+    usage: Usage
+    faults: Mapping[Fault, int]
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,38 @@ def advise(
     )
 
 
+def examine(
+    llm: LanguageModel,
+    problem: Problem,
+    history: History,
+    *,
+    seed: int,
+    seconds: float | None = None,
+) -> Exam:
+    """Have a language model predict trials that it is not shown, each half from the other.
+
+    Trials are dear and predictions are not: who cannot tell good configurations from bad ones need
+    not be given trials to show it.
+
+    Args:
+        llm: The model; it is asked twice.
+        problem: What is optimised.
+        history: At least `EXAM_TRIALS` complete trials.
+        seed: Seed of the order in which trials are shown.
+        seconds: Deadline of each request.
+
+    Raises:
+        LLMError: If the model gives no answer.
+    """
+    conversation = Conversation(llm, seconds)
+
+    def surrogate(known: History) -> TableSurrogate:
+        return TableSurrogate(conversation, problem, known, seed)
+
+    pairs = held_out(surrogate, history, folds=2)
+    return Exam(correlation_of(pairs), conversation.usage, dict(+conversation.faults))
+
+
 def pick(advice: Advice, problem: Problem, history: History, *, seed: int) -> Suggestion | None:
     """Return the idea that is best by the model and by a Gaussian process together.
 
@@ -174,10 +218,14 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _trust(pairs: list[Pair]) -> float:
     """Return what the model's predictions count for, in [0, 1]: their rank correlation so far."""
+    known = len(pairs) * max(correlation_of(pairs), 0.0)
+    return (_PRIOR_PAIRS * _PRIOR_TRUST + known) / (_PRIOR_PAIRS + len(pairs))
+
+
+def correlation_of(pairs: Sequence[Pair]) -> float:
+    """Return the rank correlation of predictions with what came out; 0 if either is constant."""
     from scipy.stats import spearmanr
 
-    correlation = 0.0
-    if len(pairs) > 1 and len({p.mean for p in pairs}) > 1 and len({p.value for p in pairs}) > 1:
-        correlation = float(spearmanr([p.mean for p in pairs], [p.value for p in pairs]).statistic)
-    known = len(pairs) * max(correlation, 0.0)
-    return (_PRIOR_PAIRS * _PRIOR_TRUST + known) / (_PRIOR_PAIRS + len(pairs))
+    if len({pair.mean for pair in pairs}) < 2 or len({pair.value for pair in pairs}) < 2:
+        return 0.0
+    return float(spearmanr([p.mean for p in pairs], [p.value for p in pairs]).statistic)

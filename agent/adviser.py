@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..tools.records import AdviceRecord
-from .advice import Advice, advise
+from .advice import EXAM_TRIALS, Advice, Exam, advise, examine
 from .llambo.context import History, Problem
 from .llm.answers import LanguageModel, LLMError, Usage
 
@@ -25,6 +25,7 @@ class Adviser:
         *,
         seed: int,
         start_up: int,
+        examines: bool = True,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
         """Start the thread; nothing is asked yet.
@@ -34,12 +35,16 @@ class Adviser:
             problem: What is optimised.
             seed: Seed of the order in which trials are shown.
             start_up: Configurations of a warm start.
+            examines: Whether the model is examined before it is asked for candidates.
             on_news: Called, in the thread, when an answer or a failure is there.
         """
         self._llm = llm
         self._problem = problem
         self._seed = seed
         self._start_up = start_up
+        self._examines = examines
+        self.exam: float | None = None
+        """How well it predicted trials that it was not shown; None before it was asked."""
         self.on_news = on_news
         self._changed = threading.Condition()
         self._asked: History | None = None
@@ -50,6 +55,11 @@ class Adviser:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="adviser", daemon=True)
         self._thread.start()
+
+    def must_be_examined(self, history: History) -> bool:
+        """Tell whether the next question is an exam."""
+        enough = len(history.complete) >= EXAM_TRIALS
+        return self._examines and self.exam is None and enough
 
     def look(self, history: History) -> Advice | None:
         """Return fresh advice; None if there is none yet: it is asked for, and told by `on_news`.
@@ -91,6 +101,11 @@ class Adviser:
             advice: Advice | None = None
             failure: LLMError | None = None
             try:
+                if self.must_be_examined(history):
+                    exam = examine(self._llm, self._problem, history, seed=self._seed)
+                    self.exam = exam.correlation
+                    with self._changed:
+                        self._accounts.append(_exam_account(exam))
                 trials = self._problem.card.trials
                 left = None if trials is None else max(1, trials - len(history.observations))
                 advice = advise(
@@ -115,6 +130,17 @@ class Adviser:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+def _exam_account(exam: Exam) -> AdviceRecord:
+    usage, faults = exam.usage, {str(fault): count for fault, count in exam.faults.items()}
+    return AdviceRecord(
+        tokens=usage.tokens,
+        dollars=usage.dollars,
+        calls=usage.calls,
+        faults=faults,
+        exam=exam.correlation,
+    )
 
 
 def _account(advice: Advice | None, failure: LLMError | None) -> AdviceRecord:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..tools.quiet import quiet
 from ..tools.space import SearchSpace
-from .advice import MODEL_SOURCES, Advice, advise, pick
+from .advice import EXAM_TRIALS, MODEL_SOURCES, Advice, advise, examine, pick
 from .classical import KINDS, ClassicalSampler
 from .credit import Turn, is_models_turn
 from .llambo.context import ATTRIBUTE, History, Problem, TaskCard
@@ -65,6 +65,8 @@ class Standing:
 
     refused: int = 0
     """How often in a row it gave nothing that was worth a trial."""
+    exam: float | None = None
+    """How well it predicted trials that it was not shown, in [-1, 1]; None if it was not asked."""
     silent_until: int = 0
     """The number of the trial before which it is not asked again."""
 
@@ -180,10 +182,11 @@ class HybridSampler(BaseSampler):
         problem = Problem(space, "maximize" if maximize else "minimize", self._card)
         history = History.of_study(study, space, without=trial.number)
         with self._lock:  # trials that begin together share one piece of advice
-            if not self._is_models_turn(problem, history, trial.number):
-                self._record(study, trial, {"proposed_by": self._source(study, trial, space)})
-                return None
             try:
+                self._examine(self._llm, problem, history, trial.number)
+                if not self._is_models_turn(problem, history, trial.number):
+                    self._record(study, trial, {"proposed_by": self._source(study, trial, space)})
+                    return None
                 suggestion = self._pick(self._llm, problem, history)
             except LLMError as error:
                 self._standing.failed(trial.number)
@@ -201,12 +204,20 @@ class HybridSampler(BaseSampler):
         self._record(study, trial, told_of(suggestion))
         return suggestion
 
+    def _examine(self, llm: LanguageModel, problem: Problem, history: History, number: int) -> None:
+        """Examine the model once, as soon as there are trials to do it with."""
+        known = self._standing.exam is not None or number < self._standing.silent_until
+        if self._mode == "shared" and not known and len(history.complete) >= EXAM_TRIALS:
+            exam = examine(llm, problem, history, seed=self._seed, seconds=self._seconds)
+            self._standing.exam = exam.correlation
+
     def _is_models_turn(self, problem: Problem, history: History, number: int) -> bool:
         if number < self._standing.silent_until:
             return False
         if self._mode == "strict":
             return is_models_strict_turn(number)
-        return is_models_turn(turns_of(problem, history), self._standing.refused)
+        standing = self._standing
+        return is_models_turn(turns_of(problem, history), standing.refused, standing.exam)
 
     def _pick(self, llm: LanguageModel, problem: Problem, history: History) -> Suggestion | None:
         advice = self._advice

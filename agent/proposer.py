@@ -90,7 +90,10 @@ class Hybrid:
             return False
         if self._spec.adviser.mode == "strict":
             return is_models_strict_turn(number)
-        return is_models_turn(turns_of(self._problem, history), self._standing.refused)
+        if self.adviser.must_be_examined(history):
+            return True
+        turns = turns_of(self._problem, history)
+        return is_models_turn(turns, self._standing.refused, self.adviser.exam)
 
     def _classical(self, trials: Sequence[TrialRecord], note: str = "") -> Proposal:
         own = [trial for trial in trials if trial.source not in MODEL_SOURCES]
@@ -155,6 +158,12 @@ def open_hybrid(
     ((metric, direction),) = spec.objectives.items()
     card = TaskCard(description=spec.adviser.task, metric=metric, trials=spec.budget.trials)
     problem = Problem(spec.search_space, direction, card)
-    adviser = Adviser(client, problem, seed=spec.seed, start_up=start_up_trials(spec))
+    adviser = Adviser(
+        client,
+        problem,
+        seed=spec.seed,
+        start_up=start_up_trials(spec),
+        examines=spec.adviser.mode == "shared",
+    )
     stack.callback(adviser.close)
     return Hybrid(spec, problem, adviser, ledger.decisions(study))

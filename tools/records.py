@@ -131,6 +131,8 @@ class AdviceRecord:
     calls: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     """What was wrong with the answers, and how often."""
+    exam: float | None = None
+    """If it was an exam: the rank correlation of predictions with what had come out."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,11 @@ class Writer:
                         reserved=0.0,
                         spent=spent,
                     )
-            data = {name: value for name, value in vars(advice).items() if value}
+            data = {
+                name: value
+                for name, value in vars(advice).items()
+                if value not in ("", 0, None, {})
+            }
             self._add_event(db, "no_advice" if advice.cause else "advice", None, data)
 
     def add_trial(

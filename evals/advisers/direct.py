@@ -38,10 +38,10 @@ class Direct:
         spent = Usage()
         for repaired in (False, True):
             request = Request(tuple(messages), schema.model_json_schema())
-            (text,), usage = self._think(request)
+            texts, usage = self._think(request)
             spent += usage
             try:
-                return Answer(schema.model_validate_json(text), spent, 0.0, repaired)
+                return Answer(schema.model_validate_json(texts[0]), spent, 0.0, repaired)
             except ValidationError as error:
                 messages = [*messages, Message("user", f"{error.error_count()} errors; again")]
         raise LLMError("the answer was malformed twice", "malformed", spent)

@@ -124,7 +124,8 @@ def test_each_trial_says_who_proposed_it_and_what_was_expected(sphere: Task) -> 
     assert llambo
     for each in llambo:
         assert each["predicted"]["low"] <= each["predicted"]["mean"] <= each["predicted"]["high"]
-        assert each["prompts"] and each["reason"]
+        assert each["prompts"]
+        assert each["reason"]
     assert sum(each["tokens"] for each in llambo) > 0
     assert all(each["proposed_by"] for each in told(study))
 
@@ -133,7 +134,8 @@ def test_ideas_that_are_fresh_serve_several_trials_and_are_paid_once(sphere: Tas
     tokens = [each.get("tokens") for each in told(run(sphere, hybrid(sphere, "novice"), 60))]
     free = [t for t in tokens if t == 0]
     paid = [t for t in tokens if t]
-    assert free and paid
+    assert free
+    assert paid
 
 
 def test_the_same_seed_gives_the_same_study(sphere: Task) -> None:
