@@ -237,6 +237,56 @@ def retry(
 
 
 @app.command()
+def confirm(
+    name: Name,
+    repeats: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Repeats that each is to have, those that it has included "
+            "[default: the spec's, else 5]."
+        ),
+    ] = None,
+    trials: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="A,B", help="Repeat these [default: the best and the runner-up]."),
+    ] = None,
+    wall: Annotated[Optional[str], typer.Option(help='Change the wall time, as "2h".')] = None,  # noqa: UP045
+    device: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help='Change the device time, as "8h".'),
+    ] = None,
+    detach: Detach = False,
+) -> None:
+    """Run the best trial and the runner-up again, on fresh seeds, to tell what is chance.
+
+    Repeats cost none of the budget's trials, but of its time. They are told apart in all tables, the
+    sampler never sees them, and the run by which a trial was chosen is not counted.
+    """
+    from ..agent.confirming import ask
+    from ..agent.worker import check_study
+    from ..tools.repeats import USUAL, parse_trials
+
+    study = study_named(name)
+    spec = study.spec
+    plan = check_study(spec, study.record.working_directory)
+    caps = {"wall_seconds": wall, "device_seconds": device}
+    asked = ask(
+        study,
+        plan.slots,
+        repeats=(spec.confirm.repeats or USUAL) if repeats is None else repeats,
+        trials=parse_trials(trials or ""),
+        caps={key: cap for key, cap in caps.items() if cap is not None},
+    )
+    owner = study.owner
+    if owner is None:
+        _run(study, detach=detach)
+        return
+    numbers = " and ".join(map(str, asked.trials))
+    line = f"Asked {plain(owner.name)} to repeat trial {numbers}."
+    out().print(line, markup=False, highlight=False)
+
+
+@app.command()
 def branch(
     parent: Name,
     spec: Annotated[Path, typer.Argument(help="The changed spec.")],

@@ -141,6 +141,11 @@ def plan(
     for trial in (trials[number] for number in retry.trials):
         if not trial.is_finished:
             continue
+        if trial.is_repeat and retry.set:
+            raise RetryError(
+                f"trial {trial.number} is a repeat of trial {trial.repeat_of}, whose configuration "
+                "it must have; run it again without --set"
+            )
         configuration = _changed(spec.search_space, trial, retry.set)
         if not retry.fresh:
             _check_checkpoint(trial, configuration, checkpoint_folder(trial.number))
