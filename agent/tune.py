@@ -136,7 +136,7 @@ def confirm(
     caps: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Result:
-    """Run the best trial and the runner-up of a study again, on fresh seeds, to tell what is chance.
+    """Run a study's best trial and the runner-up again, on fresh seeds, to tell what is chance.
 
     Of a function, `random`, NumPy and torch are seeded where it has imported them before it is
     called; others it seeds itself, with `luthier.seed()`.

@@ -259,8 +259,8 @@ def confirm(
 ) -> None:
     """Run the best trial and the runner-up again, on fresh seeds, to tell what is chance.
 
-    Repeats cost none of the budget's trials, but of its time. They are told apart in all tables, the
-    sampler never sees them, and the run by which a trial was chosen is not counted.
+    Repeats cost none of the budget's trials, but of its time. Tables tell them apart, the sampler
+    never sees them, and the run by which a trial was chosen is not counted.
     """
     from ..agent.confirming import ask
     from ..agent.worker import check_study

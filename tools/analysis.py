@@ -63,7 +63,8 @@ def best_trials(spec: StudySpec, trials: Iterable[TrialRecord]) -> list[TrialRec
 
     Of trials with equal values the earliest stands for all. The front is ordered by number. The
     list is empty if no trial is feasible. A repeat is never the best; but if the best trial was
-    repeated often enough, the one that did best in its repeats takes its place.
+    repeated often enough, the one that did best in its repeats, most of which succeeded, takes its
+    place.
     """
     trials = list(trials)
     candidates = sorted(
@@ -86,12 +87,13 @@ def _best_in_repeats(
     spec: StudySpec, candidates: Sequence[TrialRecord], trials: Iterable[TrialRecord]
 ) -> list[TrialRecord]:
     """Return the best of the trials with enough repeats, if the first candidate is one of them."""
-    standing: dict[int, tuple[int, float]] = {}
+    standing: dict[int, tuple[bool, float]] = {}
     for number, repeats in repeats_by_trial(trials).items():
         losses = [_losses(repeat, spec)[0] for repeat in repeats if feasible(repeat, spec)]
-        if len(losses) >= ENOUGH_REPEATS:
-            failures = sum(failed(repeat, spec) for repeat in repeats)
-            standing[number] = (failures, math.fsum(losses) / len(losses))
+        failures = sum(failed(repeat, spec) for repeat in repeats)
+        if len(losses) + failures >= ENOUGH_REPEATS:
+            mean = math.fsum(losses) / len(losses) if losses else math.inf
+            standing[number] = (failures > len(losses), mean)
     if not candidates or candidates[0].number not in standing:
         return []
     repeated = (trial for trial in candidates if trial.number in standing)

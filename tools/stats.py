@@ -133,6 +133,8 @@ def student_mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     runs = np.asarray(values, dtype=np.float64)
     if len(runs) < 2:
         return Estimate(float(runs.mean()), -math.inf, math.inf)
+    if (runs == runs[0]).all():  # rounding would make a spread of it
+        return Estimate(float(runs[0]), float(runs[0]), float(runs[0]))
     return _student(float(runs.mean()), runs.var(ddof=1) / len(runs), len(runs) - 1, level)
 
 
