@@ -131,16 +131,19 @@ class Confirmer:
     def refusal(self) -> str | None:
         """Return why the search may not go on if the spec's repeats are to have time; or None."""
         wanted, meters = self._spec.confirm.repeats, self._limits.meters()
-        if not wanted or meters.wall_seconds.cap is meters.device_seconds.cap is None:
+        capped = [m for m in (meters.wall_seconds, meters.device_seconds) if m.cap is not None]
+        if not wanted or not capped:
             return None
         # A new best one would have to be repeated again, so it is no matter which ones have been.
         pair = leaders(self._spec, self._history.trials)
         kept = wanted * sum(map(run_seconds, pair))
         expected = self._history.expected_seconds or 0.0
-        wall = meters.wall_seconds.left >= kept / self._slots + expected
-        if kept == 0.0 or (wall and meters.device_seconds.left >= kept + expected):
-            return None
-        return f"the time is used, but for what {wanted * len(pair)} repeats take"
+        for meter in capped:
+            share = kept / self._slots if meter is meters.wall_seconds else kept
+            assert meter.cap is not None
+            if 0.0 < share <= meter.cap / 2 and meter.left < share + expected:
+                return f"the time is used, but for what {wanted * len(pair)} repeats take"
+        return None
 
     def _add(self, repeats: Sequence[Repeat]) -> None:
         for trial in self._writer.add_repeats(len(self._history.trials), repeats):

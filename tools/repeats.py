@@ -120,9 +120,9 @@ def plan(spec: StudySpec, trials: Sequence[TrialRecord], asked: Confirm) -> list
         for index in range(len(seeds), asked.repeats):
             missing.append(Repeat(trial, next(fresh), index + 1))
     if not missing:
-        numbers = " and ".join(str(trial.number) for trial in chosen)
+        numbers = " and trial ".join(str(trial.number) for trial in chosen)
         raise RepeatError(
-            f"trial {numbers} has {asked.repeats} repeats already; ask for more with "
+            f"there are {asked.repeats} repeats of trial {numbers} already; ask for more with "
             f"--repeats {2 * asked.repeats}"
         )
     return sorted(missing, key=lambda repeat: (repeat.index, repeat.of.number))

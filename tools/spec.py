@@ -156,9 +156,9 @@ class Confirm(Section):
     """How the result is confirmed once the study has come to its end."""
 
     repeats: int = Field(default=0, ge=0, le=1000)
-    """How often the best configuration and the runner-up are run again, on fresh seeds. It takes
-    time of the budget, for which the search ends earlier, but none of its trials. Fewer than 3 can
-    confirm nothing, 5 are sensible; 0 leaves it to `luthier confirm`."""
+    """How often the best configuration and the runner-up are run again, on fresh seeds. It costs
+    none of the budget's trials, but of its time, of which the search leaves up to half for it.
+    Fewer than 3 confirm nothing, 5 are sensible; 0 leaves it to `luthier confirm`."""
 
 
 class StudySpec(Section):
