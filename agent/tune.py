@@ -59,11 +59,12 @@ class Result:
         return confirm(self.study, repeats=repeats, trials=trials)
 
     def __str__(self) -> str:
-        complete = sum(trial.state == "complete" for trial in self.trials)
+        searched = [trial for trial in self.trials if not trial.is_repeat]
+        complete = sum(trial.state == "complete" for trial in searched)
         text = f"study {self.study.name!r} {self.ending.state} ({self.ending.reason}): "
-        text += f"{complete} of {len(self.trials)} trials complete"
+        text += f"{complete} of {len(searched)} trials complete"
         if self.best is not None:
-            said = f"{self.best_value:.6g}" if self.claim is None else self.claim.quote
+            said = f"{self.best_value:.6g}" if self.claim is None else f"{self.claim.quote},"
             text += f", best {said} with {self.best.configuration}"
         return text
 

@@ -127,7 +127,9 @@ def _head(snapshot: Snapshot) -> RenderableType:
 
 def _best_line(snapshot: Snapshot, best: list[TrialRecord]) -> Text:
     spec = snapshot.record.spec
-    line = counts_text(counts(snapshot.trials))
+    repeats = [trial for trial in snapshot.trials if trial.is_repeat]
+    line = counts_text(counts(trial for trial in snapshot.trials if not trial.is_repeat))
+    line.append(f", {len(repeats)} repeats" if repeats else "")
     line.no_wrap, line.overflow = True, "ellipsis"
     if len(best) == 1:
         values = [f"{plain(n)} {number_text(best[0].metrics[n])}" for n in spec.objectives]

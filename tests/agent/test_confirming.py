@@ -97,9 +97,7 @@ def test_a_finished_study_is_confirmed_on_request(lab: Lab) -> None:
     confirm(study, 4)
     assert lab.run(study) == ("finished", "all 3 trials are used")
     assert (said(study).status, said(study).runs) == ("confirmed", 4)
-    with pytest.raises(
-        RepeatError, match=r"there are 4 repeats of trial \d and trial \d"
-    ):
+    with pytest.raises(RepeatError, match=r"there are 4 repeats of trial \d and trial \d"):
         confirm(study, 4)
     confirm(study, 5)
     lab.run(study)
