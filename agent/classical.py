@@ -212,14 +212,7 @@ def propose(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
     """
     begun = time.perf_counter()
     configuration, source, reason = _choose(spec, trials)
-    ended = sum(trial.finished_at is not None for trial in trials)
-    decision = Decision(
-        source=source,
-        reason=reason,
-        seen_ended=ended,
-        seen_pending=len(trials) - ended,
-        seconds=time.perf_counter() - begun,
-    )
+    decision = Decision(source=source, reason=reason, seconds=time.perf_counter() - begun)
     return Proposal(configuration, decision)
 
 

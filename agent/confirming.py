@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..tools.analysis import repeats_by_trial
 from ..tools.executors.protocol import TrialExecutor
 from ..tools.pruning import make_pruning
 from ..tools.records import TrialRecord, Wish
@@ -81,10 +81,13 @@ class Confirmer:
     def _spec(self) -> StudySpec:
         return self._writer.study.spec
 
-    def known_to_sampler(self) -> Sequence[TrialRecord]:
-        """Return the trials as the sampler should see them."""
-        trials = self._history.trials
-        return for_sampling(self._spec, trials) if self._history.repeats else trials
+    def known_to_sampler(self) -> tuple[Sequence[TrialRecord], int]:
+        """Return the trials as the sampler should see them, and how many of them have ended."""
+        history = self._history
+        if not history.repeats:
+            return history.trials, history.ended
+        known = for_sampling(self._spec, history.trials)
+        return known, sum(trial.is_finished for trial in known)
 
     def grant(self, wish: Wish) -> bool:
         """Add the repeats that a wish asks for, unless they cannot be; tell whether there are any.
@@ -113,12 +116,12 @@ class Confirmer:
         if not wanted:
             return reason
         # Whatever became of those that there are: nobody runs into the same wall for ever.
-        there = Counter(trial.repeat_of for trial in trials)
+        there = repeats_by_trial(trials)
         try:
             missing = plan(self._spec, trials, Confirm([], wanted))
         except RepeatError:
             return reason
-        missing = [repeat for repeat in missing if there[repeat.of.number] < wanted]
+        missing = [repeat for repeat in missing if len(there.get(repeat.of.number, ())) < wanted]
         if not missing:
             return reason
         slots = min(self._slots, len(missing))

@@ -47,6 +47,7 @@ class History:
         self.longest = 0.0
         """How long the longest complete trial took in its last attempt, in seconds."""
         self._waiting: set[int] = set()
+        self._unfinished: set[int] = set()
         for trial in trials:
             self.add(trial)
         self.expected_seconds = expected_trial_seconds(self.trials)
@@ -72,6 +73,9 @@ class History:
         """Replace a trial by what it has become."""
         if trial.is_finished:
             trial = _light(trial)
+            self._unfinished.discard(trial.number)
+        else:
+            self._unfinished.add(trial.number)
         self.trials[trial.number] = trial
         if trial.state is Outcome.COMPLETE and not trial.imported and trial.attempts:
             self.longest = max(self.longest, trial.attempts[-1].seconds or 0.0)
@@ -88,6 +92,11 @@ class History:
         self.expected_seconds = expected_trial_seconds(self.trials)
         if not attempt.never_began:
             self.recent.append(Ended(trial.number, replace(attempt, error_tail="")))
+
+    @property
+    def ended(self) -> int:
+        """How many trials have an outcome."""
+        return len(self.trials) - len(self._unfinished)
 
     def waiting(self) -> list[TrialRecord]:
         """Return the trials that wait for another attempt, by number."""

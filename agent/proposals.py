@@ -47,6 +47,8 @@ class ProposalQueue:
         self._changed = threading.Condition()
         self._history: list[TrialRecord] = []
         """The newest history, with what has been taken since as pending trials."""
+        self._ended = 0
+        """How many trials of the newest history have ended."""
         self._newest = 0
         self._out_of_turn = 0
         """How many were taken that did not come from the newest history."""
@@ -58,11 +60,17 @@ class ProposalQueue:
         self._thread = threading.Thread(target=self._work, name="proposals", daemon=True)
         self._thread.start()
 
-    def prepare(self, trials: Sequence[TrialRecord]) -> None:
-        """Ask for proposals that have seen this history; to be called with every new result."""
+    def prepare(self, trials: Sequence[TrialRecord], ended: int) -> None:
+        """Ask for proposals that have seen this history; to be called with every new result.
+
+        Args:
+            trials: The study's trials, by number.
+            ended: How many of them have ended; in a long study it takes time to count them.
+        """
         with self._changed:
             self._newest += 1
             self._history = list(trials)
+            self._ended = ended
             self._error = None  # with another history the sampler may succeed
             self._changed.notify_all()
 
@@ -90,7 +98,7 @@ class ProposalQueue:
             elif not failed and waited < max(patience, _ASK_SECONDS):
                 return None
             else:
-                proposal = self._fallback(self._history)
+                proposal = self._made_from(self._fallback, self._history, self._ended)
                 why = f"failed: {self._error}" if failed else f"took over {_ASK_SECONDS:.0f} s"
                 reason = f"{proposal.decision.reason}; the sampler {why}"
                 decision = replace(proposal.decision, reason=reason, deadline_missed=True)
@@ -110,13 +118,13 @@ class ProposalQueue:
                 if self._closed:
                     return
                 version, out_of_turn = self._newest, self._out_of_turn
-                known = list(self._history)
+                known, ended = list(self._history), self._ended
                 if self._version == version:
                     known += [_pending(p, len(known) + i) for i, p in enumerate(self._ready)]
             proposal: Proposal | None = None
             error: Exception | None = None
             try:
-                proposal = self._propose(known)
+                proposal = self._made_from(self._propose, known, ended)
             except Exception as failure:  # recorded in the decision of whoever answers instead
                 error = failure
             with self._changed:
@@ -131,6 +139,13 @@ class ProposalQueue:
                     self._ready.append(proposal)
                 self._error = error
             self._on_ready()
+
+    @staticmethod
+    def _made_from(propose: Propose, known: Sequence[TrialRecord], ended: int) -> Proposal:
+        proposal = propose(known)
+        pending = len(known) - ended
+        decision = replace(proposal.decision, seen_ended=ended, seen_pending=pending)
+        return replace(proposal, decision=decision)
 
     def _is_short(self) -> bool:
         if self._newest == 0 or self._error is not None:

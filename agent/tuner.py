@@ -377,7 +377,7 @@ class Tuner:
 
     def _prepare(self) -> None:
         if self._ending is None and self._limits.meters().trials.left >= 1:
-            self._proposals.prepare(self._confirmer.known_to_sampler())
+            self._proposals.prepare(*self._confirmer.known_to_sampler())
 
     def _finish(self, reason: str) -> None:
         """End the study; what still waits for another attempt will not get one."""

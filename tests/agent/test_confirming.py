@@ -8,6 +8,7 @@ import pytest
 from luthier.agent.confirming import ask
 from luthier.evals import lab as network
 from luthier.tools.claims import Claim
+from luthier.tools.optuna_bridge import Mirror
 from luthier.tools.outcomes import Outcome
 from luthier.tools.repeats import RepeatError
 from luthier.tools.spec import parse_spec
@@ -257,6 +258,20 @@ def test_optuna_and_exports_tell_repeats_apart(lab: Lab) -> None:
     assert document["claim"]["status"] == "confirmed"
     assert document["trials"][3]["repeat_of"] == repeats(study)[0][0]
     assert study.to_dataframe()["repeat_of"].notna().sum() == 6
+
+
+def test_the_mirror_is_not_made_anew_for_repeats(lab: Lab) -> None:
+    study = lab.create(noisy(0.001), confirm={"repeats": 3}, **SEEDED)
+    lab.run(study)
+    mirror = Mirror(lab.workspace.mirror_path, study.spec)
+    for _ in range(2):
+        mirror.sync(study.trials())
+    mirror.close()
+    storage = optuna.storages.RDBStorage(f"sqlite:///{lab.workspace.mirror_path}")
+    (summary,) = optuna.get_all_study_summaries(storage)
+    assert (summary._study_id, summary.n_trials) == (1, 9)
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def test_a_branch_leaves_repeats_behind(lab: Lab) -> None:

@@ -82,12 +82,27 @@ def test_repeats_are_told_apart(small: Luthier, tmp_path: Path) -> None:
     assert len(rows) == 10
 
 
-def test_a_repeat_runs_again_but_not_with_another_value(small: Luthier) -> None:
+def test_a_complete_repeat_stands_as_evidence(small: Luthier) -> None:
     small("confirm", "small", "--repeats", 1)
-    assert small("retry", "small", "--trial", 4).code == 0
-    run = small("retry", "small", "--trial", 4, "--set", "x=1")
+    run = small("retry", "small", "--trial", 4)
     assert run.code == 2
-    assert "trial 4 is a repeat of trial" in run.err
+    assert "and complete, so it stands as evidence; add others with `luthier confirm`" in flat(
+        run.err
+    )
+
+
+def test_a_failed_repeat_runs_again_but_not_with_another_value(
+    luthier: Luthier, write: Write
+) -> None:
+    failing = "import os, sys\nif os.environ['LUTHIER_TRIAL'] == '4': sys.exit(3)\n" + TRAIN
+    luthier("tune", write(train=failing, objective=OBJECTIVE))
+    luthier("confirm", "small", "--repeats", 1)
+    assert trials(luthier)[4]["state"] == "crashed"
+    run = luthier("retry", "small", "--trial", 4, "--set", "x=1")
+    assert "whose configuration it must have; leave out --set" in flat(run.err)
+    write(train=TRAIN, objective=OBJECTIVE)
+    assert luthier("retry", "small", "--trial", 4).code == 0
+    assert trials(luthier)[4]["state"] == "complete"
 
 
 def test_whoever_runs_the_study_is_asked(luthier: Luthier, write: Write, tmp_path: Path) -> None:
