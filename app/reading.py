@@ -83,16 +83,16 @@ def _status_row(study: Study) -> dict[str, Any]:
     record, owner, trials = study.record, study.owner, study.trials(curves=False)
     best = next(iter(best_trials(record.spec, trials)), None)
     found = claim(record.spec, trials)
-    said = {} if found is None else {found.metric: found.estimate}
+    said = None if best is None else {name: best.metrics[name] for name in record.spec.objectives}
+    if found is not None:
+        said = {found.metric: found.estimate}
     return {
         "name": record.name,
         "state": study.state,
         "reason": record.reason,
         "trials": len(trials),
         "outcomes": counts(trials),
-        "best": None
-        if best is None
-        else said or {n: best.metrics[n] for n in record.spec.objectives},
+        "best": said,
         "claim": None if found is None else found.quote,
         "budget": record.spec.budget.model_dump(),
         "wall_seconds": record.wall_seconds,
