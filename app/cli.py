@@ -20,6 +20,9 @@ from .terminal import Detach, Name, NewName, fail, out, print_best, study_named
 if TYPE_CHECKING:
     from ..tools.study import Study
 
+Wall = Annotated[Optional[str], typer.Option(help='Change the wall time, as "2h".')]  # noqa: UP045
+DeviceTime = Annotated[Optional[str], typer.Option(help='Change the device time, as "8h".')]  # noqa: UP045
+
 app = typer.Typer(
     name="luthier",
     help="Tunes machine-learning models: your training script stays as it is.",
@@ -162,11 +165,8 @@ def _wish(study: Study, kind: str, what: str, **data: Any) -> None:
 def resume(
     name: Name,
     trials: Annotated[Optional[int], typer.Option(help="Change the cap of trials.")] = None,  # noqa: UP045
-    wall: Annotated[Optional[str], typer.Option(help='Change the wall time, as "2h".')] = None,  # noqa: UP045
-    device: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help='Change the device time, as "8h".'),
-    ] = None,
+    wall: Wall = None,
+    device: DeviceTime = None,
     detach: Detach = False,
 ) -> None:
     """Go on with a study that was paused, stopped or interrupted."""
@@ -242,25 +242,21 @@ def confirm(
     repeats: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
-            help="Repeats that each is to have, those that it has included "
-            "[default: the spec's, else 5]."
+            help="How many repeats each is to have in all; by default as the spec says, or 5."
         ),
     ] = None,
     trials: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="A,B", help="Repeat these [default: the best and the runner-up]."),
+        typer.Option(metavar="A,B", help="Repeat these instead."),
     ] = None,
-    wall: Annotated[Optional[str], typer.Option(help='Change the wall time, as "2h".')] = None,  # noqa: UP045
-    device: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help='Change the device time, as "8h".'),
-    ] = None,
+    wall: Wall = None,
+    device: DeviceTime = None,
     detach: Detach = False,
 ) -> None:
     """Run the best trial and the runner-up again, on fresh seeds, to tell what is chance.
 
-    Repeats cost none of the budget's trials, but of its time. Tables tell them apart, the sampler
-    never sees them, and the run by which a trial was chosen is not counted.
+    Repeats cost none of the budget's trials, but of its time. The run by which a trial was chosen
+    does not count: only repeats are evidence.
     """
     from ..agent.confirming import ask
     from ..agent.worker import check_study

@@ -196,7 +196,7 @@ def _doubt(spec: StudySpec, mine: Sequence[TrialRecord], theirs: Sequence[TrialR
     if failures:
         last = failures[-1]
         how = "broke a limit" if last.state is Outcome.COMPLETE else f"ended as {last.state}"
-        return f"Of {len(mine)} repeats {len(failures)} failed: trial {last.number} {how}."
+        return f"{len(failures)} of {len(mine)} repeats failed: trial {last.number} {how}."
     metric = next(iter(spec.objectives))
     ours, others = ([*_values(side, metric).values()] for side in (mine, theirs))
     if len(ours) > 1 and len(set(ours)) == 1 and len(set(others)) <= 1:

@@ -191,7 +191,7 @@ def test_a_best_trial_that_fails_on_other_seeds_is_not_confirmed() -> None:
     trials = repeated(FRESH, searched(0.9, 0.934, 0.1), noise(0.002), which=(1,))
     trials[5] = replace(trials[5], state=Outcome.DIVERGED, metrics={})
     found = said(FRESH, trials)
-    assert found.doubt == "Of 5 repeats 1 failed: trial 5 ended as diverged."
+    assert found.doubt == "1 of 5 repeats failed: trial 5 ended as diverged."
     assert (found.status, found.quote.split(", ")[-1]) == ("within noise", "not compared")
 
 
@@ -205,7 +205,7 @@ def test_one_that_breaks_a_limit_on_other_seeds_is_not_confirmed() -> None:
     trials[late.number] = replace(late, metrics=late.metrics | {"ms": 10.0})
     found = said(study, trials)
     assert found.status == "within noise"
-    assert found.doubt == f"Of 5 repeats 1 failed: trial {late.number} broke a limit."
+    assert found.doubt == f"1 of 5 repeats failed: trial {late.number} broke a limit."
 
 
 def test_one_that_fails_on_most_seeds_gives_way_to_one_that_works() -> None:
