@@ -1,7 +1,7 @@
 """Running configurations again on fresh seeds: which ones, with which seeds, at what cost.
 
-A repeat is a trial of its own, which the sampler never sees and which is never the best one. The
-repeats of several trials have the same seeds, so that they can be compared seed by seed.
+A repeat is a trial of its own, which is never the best one, and of which the sampler only learns a
+mean. The repeats of several trials have the same seeds, so that they can be compared seed by seed.
 """
 
 from __future__ import annotations
