@@ -42,10 +42,12 @@ class Result:
 
     @property
     def best_value(self) -> float | None:
-        """What may be said of the (first) metric that is optimised: `claim.estimate`, if any."""
-        if self.best is None or self.claim is not None:
-            return None if self.claim is None else self.claim.estimate
-        return self.best.metrics[next(iter(self.study.spec.objectives))]
+        """The claim's estimate; of several objectives, the best trial's value of the first."""
+        if (claim := self.claim) is not None:
+            return claim.estimate
+        return (
+            None if self.best is None else self.best.metrics[next(iter(self.study.spec.objectives))]
+        )
 
     @property
     def claim(self) -> Claim | None:

@@ -73,7 +73,7 @@ class Claim:
     """`fresh` if they had seeds of their own, `plain` if none is known to reach the script; None
     without repeats."""
     challenger: int | None
-    """The runner-up's number."""
+    """The runner-up's number, None without repeats."""
     difference: Difference | None
     """None if one of the two has too few repeats."""
     doubt: str
@@ -135,8 +135,8 @@ def claim(spec: StudySpec, trials: Sequence[TrialRecord]) -> Claim | None:
         return None
     winner, metric = best[0], next(iter(spec.objectives))
     repeats = repeats_by_trial(trials)
-    second = runner_up(spec, trials, winner)
     mine = repeats.get(winner.number, [])
+    second = runner_up(spec, trials, winner) if mine else None
     theirs = [] if second is None else repeats.get(second.number, [])
     values = list(_values(mine, metric).values())
     estimate = student_mean(values) if values else None

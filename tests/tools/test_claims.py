@@ -85,7 +85,7 @@ def test_without_repeats_it_is_a_single_run() -> None:
     found = said(FRESH, searched(0.9, 0.934, 0.8))
     assert (found.trial, found.status, found.quote) == (1, "single run", "0.934, single run")
     assert found.sentence == "A single run; no statistical claim is made."
-    assert (found.challenger, found.difference, found.interval) == (0, None, None)
+    assert (found.challenger, found.difference, found.interval) == (None, None, None)
 
 
 def test_a_clear_winner_is_confirmed_by_repeats_on_fresh_seeds() -> None:
