@@ -50,7 +50,8 @@ class History:
         self.tokens, self.dollars = tokens, dollars
         """What the language model has used and cost."""
         self.counted = 0
-        """Trials that count against the budget: all but imported ones."""
+        """Trials that count against the budget: all but imported ones and repeats."""
+        self.repeats = 0
         self.recent: deque[Ended] = deque(maxlen=_RECENT)
         """The attempts that ended last, oldest first, without those that never began."""
         self.longest = 0.0
@@ -73,7 +74,8 @@ class History:
 
     def add(self, trial: TrialRecord) -> None:
         """Add a trial, which has the next number."""
-        self.counted += not trial.imported
+        self.counted += trial.is_counted
+        self.repeats += trial.is_repeat
         self.trials.append(trial)
         self.put(trial)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..tools.ledger import Ledger
-from ..tools.records import Decision, Prediction, StudyRecord, TrialRecord
+from ..tools.records import Decision, Prediction, StudyRecord, TrialRecord, to_json
 from ..tools.space import Configuration
 from ..tools.spec import StudySpec
 from ..tools.workspace import Workspace
@@ -54,17 +54,19 @@ class Hybrid:
         self.adviser = adviser
         ((self._metric, _),) = spec.objectives.items()
         self._standing = Standing()
-        self._predicted = {
+        self._before = {
             number: decision.prediction.raw
             for number, decision in decisions.items()
             if decision.prediction is not None
         }
+        """What was predicted before this worker, by trial."""
+        self._predicted: dict[str, tuple[float, float]] = {}
+        """What was predicted since, by configuration: a proposal has no number yet."""
 
     def __call__(self, trials: Sequence[TrialRecord]) -> Proposal:
         """Choose the next configuration; see `classical.propose`."""
         number = len(trials)
-        self._predicted.pop(number, None)
-        history = History.of_records(trials, self._metric, self._predicted)
+        history = self._history(trials)
         if number == 0 or not self._is_models_turn(history, number):
             return self._classical(trials)
         begun = time.perf_counter()
@@ -82,8 +84,21 @@ class Hybrid:
             return self._classical(trials, "no idea of the language model is worth a trial")
         self._standing.succeeded()
         if suggestion.raw is not None:
-            self._predicted[number] = suggestion.raw
+            self._predicted[to_json(suggestion.configuration)] = suggestion.raw
         return _proposal(suggestion, time.perf_counter() - begun)
+
+    def _history(self, trials: Sequence[TrialRecord]) -> History:
+        predicted = {
+            trial.number: raw
+            for trial in trials
+            if trial.source in MODEL_SOURCES
+            and (
+                raw := self._before.get(
+                    trial.number, self._predicted.get(to_json(trial.configuration))
+                )
+            )
+        }
+        return History.of_records(trials, self._metric, predicted)
 
     def _is_models_turn(self, history: History, number: int) -> bool:
         if number < self._standing.silent_until:

@@ -17,13 +17,13 @@ from ..tools.executors.protocol import TrialExecutor
 from ..tools.leases import Leases
 from ..tools.ledger import Ledger
 from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
-from ..tools.pruning import make_pruning
 from ..tools.records import AdviceRecord, StudyState, TrialRecord, Wish, continued
 from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
 from ..tools.writer import Writer
 from .attempts import Prospects, Run
+from .confirming import Confirmer, SearchPruning
 from .history import History
 from .keeping import Keeper
 from .limits import Limits, Policy
@@ -76,7 +76,7 @@ class Tuner:
         self._history = History(trials, **spent)
         self._running: dict[int, Run] = {}
         self._limits = Limits(writer, self._history, self._running, policy)
-        self._pruning = make_pruning(study.spec, trials)
+        self._pruning = SearchPruning(study.spec, trials)
         self._watcher = Watcher(writer, executor, self._pruning)
         self._placement = Placement(leases, writer, self._history, self._running)
         self._keeper = Keeper(writer, workspace, self._history)
@@ -91,6 +91,7 @@ class Tuner:
             workspace,
             policy,
         )
+        self._confirmer = Confirmer(writer, self._history, self._limits, executor, leases.slots)
         self._prospects = Prospects(
             study.name, study.spec.objectives, policy.hopeless, policy.hopeless_later
         )
@@ -208,6 +209,10 @@ class Tuner:
             case "retry":
                 trials = self._history.trials
                 self._run_again(reopen(self._writer, trials, wish, self._workspace))
+            case "confirm":
+                self._starter.stand_down()  # what waits for a proposal would have their number
+                if self._confirmer.grant(wish):
+                    self._prepare()
 
     def _run_again(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:
@@ -338,6 +343,7 @@ class Tuner:
         expected = self._history.expected_seconds
         refusal = self._limits.meters().refusal(expected, new_trial=True)
         refusal = refusal or self._history.exhaustion(self._spec.search_space)
+        refusal = refusal or self._confirmer.refusal()
         if refusal is not None:
             if not self._running and not self._history.waiting():
                 self._finish(refusal)
@@ -383,15 +389,19 @@ class Tuner:
 
     def _prepare(self) -> None:
         if self._ending is None and self._limits.meters().trials.left >= 1:
-            self._proposals.prepare(self._history.trials, self._history.ended)
+            self._proposals.prepare(*self._confirmer.known_to_sampler())
 
     def _finish(self, reason: str) -> None:
         """End the study; what still waits for another attempt will not get one."""
         if self._grant_wishes():
             return  # somebody may have asked for more just now
+        self._starter.stand_down()
+        end = self._confirmer.at_the_end(reason)
+        if end is None:
+            return
         for trial in self._history.waiting():
             self._give_up(trial, reason)
-        self._ending = Ending("finished", reason)
+        self._ending = Ending("finished", end)
 
     def _give_up(self, trial: TrialRecord, reason: str) -> None:
         """End a waiting trial that gets no further attempt; one that had ended ends as it did."""

@@ -19,6 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from ..tools.analysis import best_trials, counts, feasible, importance
 from ..tools.budget import Meter, read_meters
+from ..tools.claims import NO_CLAIM_OF_FRONTS, claim
 from ..tools.outcomes import Outcome
 from ..tools.plot_style import OUTCOME_COLORS
 from ..tools.plots import panels
@@ -31,7 +32,7 @@ _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
 _PRETEND = " (in a pretend lab: nothing was trained)"
-_ROUTINE = ("started", "stopping", "ended", "advice")
+_ROUTINE = ("started", "stopping", "ended", "repeating", "advice")
 """Events of every trial, which the trials themselves tell."""
 _EVENTS_SHOWN = 200
 _TOP = 10
@@ -91,11 +92,11 @@ def _content(
     spec = study.spec
     own = [trial for trial in trials if not trial.imported]
     best = best_trials(spec, trials)
-    complete = [trial for trial in trials if trial.state is Outcome.COMPLETE]
+    complete = [t for t in trials if t.state is Outcome.COMPLETE and not t.is_repeat]
     failed = [t for t in trials if isinstance(t.state, Outcome) and t.state not in _GOOD_ENDS]
     meters = read_meters(
         spec,
-        trials=len(own),
+        trials=sum(trial.is_counted for trial in own),
         wall_seconds=study.wall_seconds,
         device_spent=sum(trial.seconds for trial in own),
         tokens=sum(event.data.get("tokens", 0) for event in events),
@@ -108,11 +109,14 @@ def _content(
         "trials": trials,
         "decisions": decisions,
         "best": best,
+        "claim": claim(spec, trials),
+        "no_claim": NO_CLAIM_OF_FRONTS,
         "default": _default(own, decisions),
         "top": _ranked(spec, complete)[:_TOP],
         "feasible": {trial.number for trial in trials if feasible(trial, spec)},
-        "counts": counts(trials),
-        "imported": len(trials) - len(own),
+        "counts": counts(trial for trial in trials if not trial.is_repeat),
+        "repeats": sum(trial.is_repeat for trial in trials),
+        "imported": sum(trial.imported for trial in trials),
         "importance": importance(spec, trials),
         "meters": [m for m in meters.all() if m.spent or m.cap or m.name.endswith("seconds")],
         "failed": failed,

@@ -135,11 +135,15 @@ def trials_table(
             *([] if latest is None else [str(step)]),
             seconds_text(seconds),
             *([Text(plain(_place(trial)))] if width >= _WIDE else []),
-            Text(plain(trial.source)),
+            Text(plain(_source(trial))),
             configuration,
             style="bold" if marked else "",
         )
     return table
+
+
+def _source(trial: TrialRecord) -> str:
+    return f"{trial.source} {trial.repeat_of}" if trial.is_repeat else trial.source
 
 
 def _place(trial: TrialRecord) -> str:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .agent.llambo.sampler import LLAMBOSampler as LLAMBOSampler
     from .agent.tune import Result as Result
+    from .agent.tune import confirm as confirm
     from .agent.tune import tune as tune
     from .tools.errors import LuthierError as LuthierError
     from .tools.reporting import TrialPruned as TrialPruned
     from .tools.reporting import load_checkpoint as load_checkpoint
     from .tools.reporting import report as report
     from .tools.reporting import save_checkpoint as save_checkpoint
+    from .tools.reporting import seed as seed
     from .tools.space import Categorical as Categorical
     from .tools.space import Float as Float
     from .tools.space import Int as Int
@@ -31,10 +33,12 @@ _HOME_OF = {
     "Study": ".tools.study",
     "StudySpec": ".tools.spec",
     "TrialPruned": ".tools.reporting",
+    "confirm": ".agent.tune",
     "load_checkpoint": ".tools.reporting",
     "open_study": ".tools.study",
     "report": ".tools.reporting",
     "save_checkpoint": ".tools.reporting",
+    "seed": ".tools.reporting",
     "tune": ".agent.tune",
 }
 

@@ -65,6 +65,20 @@ class Meters:
             )
         return None
 
+    def shortage(self, seconds: float, slots: int) -> str | None:
+        """Return why there is too little time left for something, None if it fits.
+
+        Args:
+            seconds: The device time that it takes.
+            slots: How many trials run at once.
+        """
+        for meter, needed in ((self.wall_seconds, seconds / slots), (self.device_seconds, seconds)):
+            if meter.left < needed or meter.left <= 0:
+                name = meter.name.removesuffix("_seconds")
+                left = max(0.0, meter.left)
+                return f"about {needed:.3g} s of {name} time are needed, but {left:.3g} s are left"
+        return None
+
     def overrun(self) -> str | None:
         """Return why even running trials must stop, None if they may go on."""
         for meter in (self.wall_seconds, self.device_seconds):
@@ -104,7 +118,7 @@ def expected_trial_seconds(trials: Sequence[TrialRecord]) -> float | None:
     durations = (
         trial.seconds
         for trial in reversed(trials)
-        if trial.is_finished and not trial.imported and trial.attempts
+        if trial.is_finished and trial.is_counted and trial.attempts
     )
     newest = list(itertools.islice(durations, _NEWEST))
     return statistics.median(newest) if newest else None

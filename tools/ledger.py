@@ -366,7 +366,7 @@ class Ledger:
             stale = sa.and_(
                 c.study_id == study.id,
                 c.handled_at.is_(None),
-                c.kind.not_in(("resume", "retry")),
+                c.kind.not_in(("resume", "retry", "confirm")),
             )
             db.execute(sa.update(t.wishes).where(stale).values(handled_at=time.time()))
         # What the caller knows of the study may have been read before another worker's run.
@@ -410,6 +410,8 @@ def _trial(row: Any, attempts: Iterable[Any]) -> TrialRecord:
         finished_at=row.finished_at,
         attempts=tuple(_attempt(attempt, configuration) for attempt in attempts),
         imported=row.imported_from is not None,
+        repeat_of=row.repeat_of,
+        seed=row.seed,
     )
 
 

@@ -120,13 +120,14 @@ class SuccessiveHalving:
     """Optuna's asynchronous successive halving with a reduction factor of 3."""
 
     def __init__(self, spec: StudySpec, trials: Iterable[TrialRecord]) -> None:
-        """Rebuild the study from its trials, which are numbered without gaps."""
+        """Rebuild the study from its trials."""
+        trials = list(trials)
         self._spec = spec
         self._study = rebuild(spec, trials)
         self._study.pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=max(1, spec.pruner.warmup_steps), reduction_factor=3, bootstrap_count=0
         )
-        self._places = list(range(len(self._study.get_trials(deepcopy=False))))
+        self._places = {trial.number: place for place, trial in enumerate(trials)}
         """Trial number to its place among Optuna's trials."""
 
     def add(self, trial: TrialRecord) -> None:
@@ -134,7 +135,7 @@ class SuccessiveHalving:
         place = len(self._study.get_trials(deepcopy=False))
         with quiet():
             self._study.add_trial(freeze(trial, self._spec))
-        self._places[trial.number : trial.number + 1] = [place]
+        self._places[trial.number] = place
 
     def should_prune(self, number: int, step: int, value: float) -> bool:
         """Note a running trial's value at a step, and tell whether to stop it early."""

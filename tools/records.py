@@ -99,7 +99,7 @@ class Decision:
     """Why a configuration was chosen."""
 
     source: str
-    """Who proposed it: `default`, `sobol`, `gp`, `tpe`, `random`, `import`, ..."""
+    """Who proposed it: `default`, `sobol`, `gp`, `tpe`, `random`, `import`, `confirm`, ..."""
     reason: str
     seen_ended: int = 0
     """Trials that had ended in the history it saw."""
@@ -156,11 +156,25 @@ class TrialRecord:
     asked for."""
     imported: bool = False
     """Whether it was taken over from another study."""
+    repeat_of: int | None = None
+    """Of a repeat: the number of the trial whose configuration it runs again."""
+    seed: int | None = None
+    """Of a repeat: its seed; the others have the spec's."""
 
     @property
     def is_finished(self) -> bool:
         """Whether it has an outcome."""
         return isinstance(self.state, Outcome)
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether it runs the configuration of another trial again, as evidence for a claim."""
+        return self.repeat_of is not None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it costs one of the budget's trials."""
+        return not self.imported and not self.is_repeat
 
     @property
     def seconds(self) -> float:
@@ -190,10 +204,10 @@ class Wish:
     """What a front end asks of a study's worker."""
 
     id: int
-    kind: Literal["pause", "resume", "stop", "stop_trial", "retry"]
+    kind: Literal["pause", "resume", "stop", "stop_trial", "retry", "confirm"]
     data: dict[str, Any]
     """`resume`: changed caps under `budget`; `stop_trial`: its number under `trial`; `retry`: the
-    fields of a `retry.Retry`."""
+    fields of a `retry.Retry`; `confirm`: those of a `repeats.Confirm`."""
     author: str
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from .records import (
     Wish,
     to_json,
 )
+from .repeats import Repeat
 from .space import Configuration
 from .spec import StudySpec
 
@@ -185,6 +186,48 @@ class Writer:
                 curves={},
             )
             return self._add_attempt(db, trial, slot, reserved_seconds)
+
+    def add_repeats(self, number: int, repeats: Sequence[Repeat]) -> list[TrialRecord]:
+        """Store repeats of trials, all at one moment, to wait for their attempts; return them.
+
+        Args:
+            number: The first one's number.
+            repeats: What to run, in this order.
+        """
+        now = self.clock.time()
+        added = []
+        with self._fenced() as db:
+            for offset, repeat in enumerate(repeats):
+                values: dict[str, Any] = {
+                    "number": number + offset,
+                    "source": "confirm",
+                    "created_at": now,
+                    "repeat_of": repeat.of.number,
+                    "seed": repeat.seed,
+                }
+                trial_id = insert(
+                    db,
+                    t.trials,
+                    study_id=self.study.id,
+                    state="waiting",
+                    configuration=to_json(repeat.configuration),
+                    **values,
+                )
+                insert(db, t.decisions, trial_id=trial_id, **vars(repeat.decision))
+                self._add_event(db, "repeating", repeat.of.number, {"trial": number + offset})
+                added.append(
+                    TrialRecord(
+                        id=trial_id,
+                        state="waiting",
+                        reason="",
+                        configuration=repeat.configuration,
+                        metrics={},
+                        finished_at=None,
+                        curves={},
+                        **values,
+                    )
+                )
+        return added
 
     def add_attempt(self, trial: TrialRecord, slot: str, reserved_seconds: float) -> TrialRecord:
         """Store another attempt at a waiting trial, and return the trial."""
