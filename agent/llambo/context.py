@@ -153,11 +153,8 @@ def _observation(trial: FrozenTrial, space: SearchSpace) -> Observation | None:
 
     told: Mapping[str, Any] = trial.user_attrs.get(ATTRIBUTE, {})
     # A running trial has its parameters only when it has asked for them.
-    configuration = {**told.get("configuration", {}), **trial.params}
-    configuration = {
-        name: configuration[name] for name in configuration if name in space.parameters
-    }
-    if not space.contains(configuration):
+    configuration = _active({**told.get("configuration", {}), **trial.params}, space)
+    if configuration is None:
         return None
     source = str(told.get("proposed_by", ""))
     mean, sd = told.get("raw") or (None, None)
@@ -177,3 +174,15 @@ def _observation(trial: FrozenTrial, space: SearchSpace) -> Observation | None:
         case _:
             outcome = "running"
     return Observation(configuration, None, outcome, source, predicted)
+
+
+def _active(params: Mapping[str, Any], space: SearchSpace) -> Configuration | None:
+    """Return the values of the active parameters, None if one is missing or out of its range."""
+    configuration: Configuration = {}
+    for name, parameter in space.walk(params):
+        try:
+            parameter.check(params[name])
+        except (KeyError, ValueError):
+            return None
+        configuration[name] = params[name]
+    return configuration
