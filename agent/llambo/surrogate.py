@@ -132,7 +132,9 @@ class GenerativeSurrogate:
         Raises:
             LLMError: If it is silent on all.
         """
-        prompts = _prompts(self, "promising", configurations, self._example, percent=TOP * 100)
+        prompts = _prompts(
+            self, "promising", configurations, self._example, percent=round(100 * TOP)
+        )
         if self.conversation.llm.has_logprobs:
             weights = self.conversation.weigh(prompts, ("1", "0"))
             answers = [math.nan if w is None else w.get("1", math.nan) for w in weights]
