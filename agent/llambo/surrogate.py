@@ -135,10 +135,8 @@ class GenerativeSurrogate:
         prompts = _prompts(
             self, "promising", configurations, self._example, percent=round(100 * TOP)
         )
-        if self.conversation.llm.has_logprobs:
-            weights = self.conversation.weigh(prompts, ("1", "0"))
-            answers = [math.nan if w is None else w.get("1", math.nan) for w in weights]
-        else:
+        answers = self._weighed(prompts)
+        if answers is None:
             texts = self.conversation.sample(
                 prompts, self.samples, max_tokens=_TOKENS_OF_NUMBER, temperature=0.7
             )
@@ -149,6 +147,18 @@ class GenerativeSurrogate:
         ]
         known = [[p for p in group if math.isfinite(p)] for group in grouped]
         return [fmean(group) if group else math.nan for group in known]
+
+    def _weighed(self, prompts: Sequence[Prompt]) -> list[float] | None:
+        """Return the probability of a 1 after each prompt, None without log-probabilities."""
+        if not self.conversation.llm.has_logprobs:
+            return None
+        try:
+            weights = self.conversation.weigh(prompts, ("1", "0"))
+        except LLMError:
+            if self.conversation.llm.has_logprobs:
+                raise
+            return None  # the endpoint has just told that it has none
+        return [math.nan if w is None else w.get("1", math.nan) for w in weights]
 
     def predict(self, configurations: Sequence[Configuration]) -> Predictions:
         """Return normal distributions with these probabilities of being among the best.

@@ -144,6 +144,22 @@ def test_a_generative_surrogate_gives_the_probability_that_it_says(problem, hist
     assert below == pytest.approx([0.2] * 5)
 
 
+def test_an_endpoint_that_turns_out_to_have_no_log_probabilities_is_sampled(
+    problem, history, candidates, model
+):
+    llm = model(minds.textbook())
+
+    def weigh(messages, options, **_):
+        llm.has_logprobs = False
+        raise LLMError("no log-probabilities here", "malformed")
+
+    llm.weigh = weigh
+    made = GenerativeSurrogate(Conversation(llm), problem, history, 0)
+
+    assert np.isfinite(made.probabilities(candidates)).all()
+    assert {purpose for purpose, _ in llm.asked} == {"promising"}
+
+
 def test_a_model_that_fails_says_why(problem, history, candidates, failing):
     conversation = Conversation(failing("rate_limited"))
 
