@@ -71,14 +71,14 @@ class LLAMBOSampler(BaseSampler):
         self._llm = llm
         self._card = TaskCard(description=task) if isinstance(task, str) else task or TaskCard()
         self._mode = mode
-        self._seed = int(np.random.default_rng(seed).integers(1 << 31)) if seed is None else seed
+        self._seed = int(np.random.default_rng().integers(1 << 31)) if seed is None else seed
         self._start_up = start_up
         self._seconds = seconds
         self._random = RandomSampler(seed=self._seed)
         self._lock = threading.Lock()
         self._starts: dict[str, WarmStart] = {}
         self._classical: dict[str, ClassicalSampler] = {}
-        self._suggested: dict[int, Suggestion] = {}
+        self._suggested: dict[tuple[str, int], Suggestion] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -99,7 +99,7 @@ class LLAMBOSampler(BaseSampler):
         space = self._space_of(study)
         if space is None or not search_space:
             return {}
-        suggestion = self._suggested.pop(trial.number, None)
+        suggestion = self._suggested.pop((study.study_name, trial.number), None)
         if suggestion is None:
             return self._classical_of(space).sample_relative(study, trial, search_space)
         known = suggestion.configuration
@@ -136,7 +136,7 @@ class LLAMBOSampler(BaseSampler):
         if suggestion is None:
             self._record_fallback(study, trial, space, "start-up", "", conversation)
             return None
-        self._suggested[trial.number] = suggestion
+        self._suggested[study.study_name, trial.number] = suggestion
         self._record(study, trial, _told(suggestion))
         return suggestion
 

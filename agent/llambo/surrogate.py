@@ -32,6 +32,8 @@ TOP = 0.25
 
 _Z90 = 1.2816
 _LEAST_SD = 1e-3
+_MOST = 100.0
+"""Standard deviations of the history that a prediction may lie away, and be wide."""
 _MOST_EXAMPLES = 100
 _TOKENS_OF_NUMBER = 12
 _TOKENS_OF_ROW = 24
@@ -295,7 +297,10 @@ def _complete(
     mean, sd = np.array(means, dtype=np.float64), np.array(sds, dtype=np.float64)
     silent = ~np.isfinite(mean)
     mean[silent], sd[silent] = usual, spread
-    return Predictions(mean, np.maximum(sd, _LEAST_SD * spread))
+    return Predictions(
+        np.clip(mean, usual - _MOST * spread, usual + _MOST * spread),
+        np.clip(sd, _LEAST_SD * spread, _MOST * spread),
+    )
 
 
 def _of_history(history: History) -> tuple[float, float]:

@@ -112,6 +112,19 @@ def test_what_the_model_leaves_out_is_what_the_history_tells(problem, history, c
     assert conversation.faults["no prediction"] == 2
 
 
+def test_a_model_can_be_neither_wild_nor_certain(problem, history, candidates, says):
+    rows = [[1, 2, 2, 2], [2, -1e299, 1e299, 1e299], [3, 1, 2, 3], [4, 1, 2, 3], [5, 1, 2, 3]]
+    spread = np.std(history.values)
+
+    predictions = TableSurrogate(Conversation(says({"scores": rows})), problem, history, 0).predict(
+        candidates
+    )
+
+    assert predictions.sd[:2] == pytest.approx([1e-3 * spread, 100 * spread])
+    assert predictions.mean[1] == pytest.approx(np.mean(history.values) + 100 * spread)
+    assert np.isfinite(predictions.expected_improvement(1.0, 1)).all()
+
+
 @pytest.mark.parametrize("answer", [{"scores": []}, {"scores": [[1, 2, 3, 4], "x", [1e400]]}, "no"])
 @pytest.mark.parametrize("surrogate", CLASSES)
 def test_too_few_predictions_are_no_answer(problem, history, candidates, says, answer, surrogate):
