@@ -7,7 +7,7 @@ proposes too little, and the trial says so.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,8 @@ from pydantic import ValidationError
 
 from ...tools.space import Parameter, SearchSpace
 from ..classical import ClassicalSampler
-from ..llm.answers import LanguageModel, LLMError
+from ..llm.answers import LanguageModel, LLMError, Usage
+from .admission import Fault
 from .asking import Conversation
 from .context import ATTRIBUTE, History, Problem, TaskCard
 from .geometry import NEAR, nearest
@@ -235,7 +236,7 @@ class LLAMBOSampler(BaseSampler):
             "reason": message or f"the classical sampler answers: {cause}",
         }
         if conversation is not None and conversation.usage.calls:
-            told |= _costs(conversation)
+            told |= _costs(conversation.prompts, conversation.usage, conversation.faults)
         self._record(study, trial, told)
 
     def _record(self, study: optuna.Study, trial: FrozenTrial, told: Mapping[str, Any]) -> None:
@@ -249,10 +250,7 @@ def _told(suggestion: Suggestion) -> dict[str, Any]:
         "reason": suggestion.reason,
         # Seen by trials that are proposed before this one has asked for its parameters.
         "configuration": suggestion.configuration,
-        "prompts": list(suggestion.prompts),
-        "tokens": suggestion.usage.tokens,
-        "calls": suggestion.usage.calls,
-        "faults": dict(suggestion.faults),
+        **_costs(suggestion.prompts, suggestion.usage, suggestion.faults),
     }
     if suggestion.predicted is not None:
         told["predicted"] = asdict(suggestion.predicted)
@@ -262,10 +260,10 @@ def _told(suggestion: Suggestion) -> dict[str, Any]:
     return told
 
 
-def _costs(conversation: Conversation) -> dict[str, Any]:
+def _costs(prompts: Iterable[str], usage: Usage, faults: Mapping[Fault, int]) -> dict[str, Any]:
     return {
-        "prompts": list(conversation.prompts),
-        "tokens": conversation.usage.tokens,
-        "calls": conversation.usage.calls,
-        "faults": dict(+conversation.faults),
+        "prompts": list(prompts),
+        "tokens": usage.tokens,
+        "calls": usage.calls,
+        "faults": {fault: count for fault, count in faults.items() if count},
     }

@@ -137,7 +137,7 @@ class GenerativeSurrogate:
         prompts = _prompts(
             self, "promising", configurations, self._example, percent=round(100 * TOP)
         )
-        answers = self._weighed(prompts)
+        answers = self._weighed(prompts) if self.conversation.llm.has_logprobs else None
         if answers is None:
             texts = self.conversation.sample(
                 prompts, self.samples, max_tokens=_TOKENS_OF_NUMBER, temperature=0.7
@@ -151,15 +151,13 @@ class GenerativeSurrogate:
         return [fmean(group) if group else math.nan for group in known]
 
     def _weighed(self, prompts: Sequence[Prompt]) -> list[float] | None:
-        """Return the probability of a 1 after each prompt, None without log-probabilities."""
-        if not self.conversation.llm.has_logprobs:
-            return None
+        """Return the probability of a 1 after each prompt, None if it cannot be had after all."""
         try:
             weights = self.conversation.weigh(prompts, ("1", "0"))
         except LLMError:
             if self.conversation.llm.has_logprobs:
                 raise
-            return None  # the endpoint has just told that it has none
+            return None  # the endpoint has just told that it gives none
         return [math.nan if w is None else w.get("1", math.nan) for w in weights]
 
     def predict(self, configurations: Sequence[Configuration]) -> Predictions:
