@@ -126,7 +126,7 @@ class HybridSampler(BaseSampler):
         self._lock = threading.Lock()
         self._standing = Standing()
         self._advice: Advice | None = None
-        self._suggested: dict[int, Suggestion] = {}
+        self._suggested: dict[tuple[str, int], Suggestion] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -137,7 +137,7 @@ class HybridSampler(BaseSampler):
             return {}
         suggestion = self._suggest(study, trial, space)
         if suggestion is not None:
-            self._suggested[trial.number] = suggestion
+            self._suggested[study.study_name, trial.number] = suggestion
             return {name: space.parameters[name].to_optuna() for name in suggestion.configuration}
         classical = self._classical(study, trial, space)
         return classical.sampler.infer_relative_search_space(classical.study, classical.trial)
@@ -149,7 +149,7 @@ class HybridSampler(BaseSampler):
         space = self._space_of(study)
         if space is None or not search_space:
             return {}
-        suggestion = self._suggested.pop(trial.number, None)
+        suggestion = self._suggested.pop((study.study_name, trial.number), None)
         if suggestion is not None:
             known = suggestion.configuration
             return {name: known[name] for name in search_space if name in known}

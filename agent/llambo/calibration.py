@@ -17,6 +17,7 @@ from .context import History
 from .predictions import Predictions
 
 LEAST_PAIRS = 6
+MOST_PAIRS = 60
 _PRIOR_PAIRS = 3.0
 _SCALES = (0.2, 20.0)
 _LEAST_SLOPE = 0.1
@@ -52,12 +53,13 @@ class Calibration:
 
 
 def pairs_of(history: History) -> list[Pair]:
-    """Return the predictions that trials were chosen by, with what came out."""
-    return [
+    """Return the newest predictions that trials were chosen by, with what came out."""
+    pairs = [
         Pair(*o.predicted, o.value)
         for o in history.complete
         if o.predicted is not None and o.value is not None
     ]
+    return pairs[-MOST_PAIRS:]
 
 
 def calibrate(pairs: Sequence[Pair]) -> Calibration:

@@ -21,6 +21,9 @@ Direction = Literal["minimize", "maximize"]
 Level = Literal["none", "partial", "full"]
 """How much of the task is told: nothing but the space; sizes and classes; statistics as well."""
 
+_LARGEST = 1e100
+"""Values beyond it have diverged: their squares would not be numbers."""
+
 ATTRIBUTE = "luthier"
 """The user attribute of an Optuna trial that holds how it was proposed."""
 
@@ -132,7 +135,7 @@ class History:
         observations = []
         for trial in trials:
             value = trial.metrics.get(metric, math.nan)
-            complete = trial.state is Outcome.COMPLETE and math.isfinite(value)
+            complete = trial.state is Outcome.COMPLETE and abs(value) < _LARGEST
             outcome = str(trial.state) if trial.is_finished else "running"
             if trial.state in (Outcome.KILLED, Outcome.INFRASTRUCTURE):
                 continue  # says nothing of the configuration
@@ -153,17 +156,14 @@ def _observation(trial: FrozenTrial, space: SearchSpace) -> Observation | None:
 
     told: Mapping[str, Any] = trial.user_attrs.get(ATTRIBUTE, {})
     # A running trial has its parameters only when it has asked for them.
-    configuration = {**told.get("configuration", {}), **trial.params}
-    configuration = {
-        name: configuration[name] for name in configuration if name in space.parameters
-    }
-    if not space.contains(configuration):
+    configuration = _active({**told.get("configuration", {}), **trial.params}, space)
+    if configuration is None:
         return None
     source = str(told.get("proposed_by", ""))
     mean, sd = told.get("raw") or (None, None)
     predicted = None if mean is None or sd is None else (float(mean), float(sd))
     value = trial.value if trial.state is TrialState.COMPLETE else None
-    finite = value is not None and math.isfinite(value)
+    finite = value is not None and abs(value) < _LARGEST
     broken = any(violation > 0 for violation in trial.constraints.values())
     if finite and not broken:
         return Observation(configuration, value, "complete", source, predicted)
@@ -177,3 +177,15 @@ def _observation(trial: FrozenTrial, space: SearchSpace) -> Observation | None:
         case _:
             outcome = "running"
     return Observation(configuration, None, outcome, source, predicted)
+
+
+def _active(params: Mapping[str, Any], space: SearchSpace) -> Configuration | None:
+    """Return the values of the active parameters, None if one is missing or out of its range."""
+    configuration: Configuration = {}
+    for name, parameter in space.walk(params):
+        try:
+            parameter.check(params[name])
+        except (KeyError, ValueError):
+            return None
+        configuration[name] = params[name]
+    return configuration

@@ -7,7 +7,7 @@ proposes too little, and the trial says so.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,8 @@ from pydantic import ValidationError
 
 from ...tools.space import Parameter, SearchSpace
 from ..classical import ClassicalSampler
-from ..llm.answers import LanguageModel, LLMError
+from ..llm.answers import LanguageModel, LLMError, Usage
+from .admission import Fault
 from .asking import Conversation
 from .context import ATTRIBUTE, History, Problem, TaskCard
 from .geometry import NEAR, nearest
@@ -71,14 +72,14 @@ class LLAMBOSampler(BaseSampler):
         self._llm = llm
         self._card = TaskCard(description=task) if isinstance(task, str) else task or TaskCard()
         self._mode = mode
-        self._seed = int(np.random.default_rng(seed).integers(1 << 31)) if seed is None else seed
+        self._seed = int(np.random.default_rng().integers(1 << 31)) if seed is None else seed
         self._start_up = start_up
         self._seconds = seconds
         self._random = RandomSampler(seed=self._seed)
         self._lock = threading.Lock()
         self._starts: dict[str, WarmStart] = {}
         self._classical: dict[str, ClassicalSampler] = {}
-        self._suggested: dict[int, Suggestion] = {}
+        self._suggested: dict[tuple[str, int], Suggestion] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -99,7 +100,7 @@ class LLAMBOSampler(BaseSampler):
         space = self._space_of(study)
         if space is None or not search_space:
             return {}
-        suggestion = self._suggested.pop(trial.number, None)
+        suggestion = self._suggested.pop((study.study_name, trial.number), None)
         if suggestion is None:
             return self._classical_of(space).sample_relative(study, trial, search_space)
         known = suggestion.configuration
@@ -136,7 +137,7 @@ class LLAMBOSampler(BaseSampler):
         if suggestion is None:
             self._record_fallback(study, trial, space, "start-up", "", conversation)
             return None
-        self._suggested[trial.number] = suggestion
+        self._suggested[study.study_name, trial.number] = suggestion
         self._record(study, trial, told_of(suggestion))
         return suggestion
 
@@ -224,7 +225,7 @@ class LLAMBOSampler(BaseSampler):
             "reason": message or f"the classical sampler answers: {cause}",
         }
         if conversation is not None and conversation.usage.calls:
-            told |= _costs(conversation)
+            told |= _costs(conversation.prompts, conversation.usage, conversation.faults)
         self._record(study, trial, told)
 
     def _record(self, study: optuna.Study, trial: FrozenTrial, told: Mapping[str, Any]) -> None:
@@ -251,10 +252,7 @@ def told_of(suggestion: Suggestion) -> dict[str, Any]:
         "reason": suggestion.reason,
         # Seen by trials that are proposed before this one has asked for its parameters.
         "configuration": suggestion.configuration,
-        "prompts": list(suggestion.prompts),
-        "tokens": suggestion.usage.tokens,
-        "calls": suggestion.usage.calls,
-        "faults": dict(suggestion.faults),
+        **_costs(suggestion.prompts, suggestion.usage, suggestion.faults),
     }
     if suggestion.predicted is not None:
         told["predicted"] = asdict(suggestion.predicted)
@@ -264,10 +262,10 @@ def told_of(suggestion: Suggestion) -> dict[str, Any]:
     return told
 
 
-def _costs(conversation: Conversation) -> dict[str, Any]:
+def _costs(prompts: Iterable[str], usage: Usage, faults: Mapping[Fault, int]) -> dict[str, Any]:
     return {
-        "prompts": list(conversation.prompts),
-        "tokens": conversation.usage.tokens,
-        "calls": conversation.usage.calls,
-        "faults": dict(+conversation.faults),
+        "prompts": list(prompts),
+        "tokens": usage.tokens,
+        "calls": usage.calls,
+        "faults": {fault: count for fault, count in faults.items() if count},
     }

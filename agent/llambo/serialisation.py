@@ -20,7 +20,7 @@ DIGITS = 4
 _MOST_DIGITS = 9
 _MOST_FAILURES = 8
 _MOST_RUNNING = 8
-_MEANING = 80
+_REMARK = 80
 _BARE = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -62,7 +62,7 @@ def describe_space(space: SearchSpace) -> str:
     rows = [_cells(name, parameter) for name, parameter in space.parameters.items()]
     columns = [c for c in rows[0] if any(cells[c] for cells in rows)]
     lines = [" | ".join(columns)]
-    lines += [" | ".join(cells[column] for column in columns).rstrip() for cells in rows]
+    lines += [" | ".join(cells[column] for column in columns).rstrip(" |") for cells in rows]
     if space.constraints:
         lines.append(f"constraints: {'; '.join(map(str, space.constraints))}")
     return "\n".join(lines)
@@ -84,17 +84,14 @@ def _cells(name: str, parameter: Parameter) -> dict[str, str]:
         f"{_name(parent)} in [{','.join(map(_json, values))}]"
         for parent, values in parameter.when.items()
     )
-    meaning = _one_line(parameter.meaning or "")
-    if len(meaning) > _MEANING:
-        meaning = f"{meaning[: _MEANING - 3]}..."
     return {
         "name": _name(name),
         "type": kind,
         "range": _cell(span),
         "default": _cell(default),
-        "unit": _one_line(parameter.unit or ""),
+        "unit": _remark(parameter.unit),
         "active if": _cell(" and ".join(conditions)),
-        "meaning": meaning,
+        "meaning": _remark(parameter.meaning),
     }
 
 
@@ -171,6 +168,11 @@ def _json(value: object) -> str:
 def _cell(text: str) -> str:
     # Within JSON the bar that parts the cells can be written so.
     return text.replace("|", "\\u007c")
+
+
+def _remark(text: str | None) -> str:
+    line = _one_line(text or "")
+    return line if len(line) <= _REMARK else f"{line[: _REMARK - 3]}..."
 
 
 def _one_line(text: str) -> str:

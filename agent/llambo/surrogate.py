@@ -32,6 +32,8 @@ TOP = 0.25
 
 _Z90 = 1.2816
 _LEAST_SD = 1e-3
+_MOST = 100.0
+"""Standard deviations of the history that a prediction may lie away, and be wide."""
 _MOST_EXAMPLES = 100
 _TOKENS_OF_NUMBER = 12
 _TOKENS_OF_ROW = 24
@@ -132,11 +134,11 @@ class GenerativeSurrogate:
         Raises:
             LLMError: If it is silent on all.
         """
-        prompts = _prompts(self, "promising", configurations, self._example, percent=TOP * 100)
-        if self.conversation.llm.has_logprobs:
-            weights = self.conversation.weigh(prompts, ("1", "0"))
-            answers = [math.nan if w is None else w.get("1", math.nan) for w in weights]
-        else:
+        prompts = _prompts(
+            self, "promising", configurations, self._example, percent=round(100 * TOP)
+        )
+        answers = self._weighed(prompts) if self.conversation.llm.has_logprobs else None
+        if answers is None:
             texts = self.conversation.sample(
                 prompts, self.samples, max_tokens=_TOKENS_OF_NUMBER, temperature=0.7
             )
@@ -147,6 +149,16 @@ class GenerativeSurrogate:
         ]
         known = [[p for p in group if math.isfinite(p)] for group in grouped]
         return [fmean(group) if group else math.nan for group in known]
+
+    def _weighed(self, prompts: Sequence[Prompt]) -> list[float] | None:
+        """Return the probability of a 1 after each prompt, None if it cannot be had after all."""
+        try:
+            weights = self.conversation.weigh(prompts, ("1", "0"))
+        except LLMError:
+            if self.conversation.llm.has_logprobs:
+                raise
+            return None  # the endpoint has just told that it gives none
+        return [math.nan if w is None else w.get("1", math.nan) for w in weights]
 
     def predict(self, configurations: Sequence[Configuration]) -> Predictions:
         """Return normal distributions with these probabilities of being among the best.
@@ -283,7 +295,10 @@ def _complete(
     mean, sd = np.array(means, dtype=np.float64), np.array(sds, dtype=np.float64)
     silent = ~np.isfinite(mean)
     mean[silent], sd[silent] = usual, spread
-    return Predictions(mean, np.maximum(sd, _LEAST_SD * spread))
+    return Predictions(
+        np.clip(mean, usual - _MOST * spread, usual + _MOST * spread),
+        np.clip(sd, _LEAST_SD * spread, _MOST * spread),
+    )
 
 
 def _of_history(history: History) -> tuple[float, float]:

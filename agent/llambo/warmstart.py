@@ -31,7 +31,7 @@ SPREAD = 0.1
 
 _TEMPERATURE = 0.7
 _TOKENS = 90
-_MOST_DRAWS = 64
+_MOST_DRAWS = 256
 
 Origin = Literal["wish", "past study", "llm", "textbook", "sobol"]
 
@@ -75,7 +75,7 @@ def warm_start(
     Args:
         conversation: The model; None for the classical start.
         problem: What is optimised; with wishes, its space is narrowed by them.
-        count: How many are wanted; fewer only if the space has no more.
+        count: How many are wanted; there are fewer only if the space has hardly more.
         seed: Seed of what the textbook and Sobol add.
         wishes: What a person wants.
         past: Earlier studies that are near, the nearest one first.
@@ -103,8 +103,7 @@ def warm_start(
             others=[start.configuration for start in starts],
             least=SPREAD,
         )
-        if conversation is not None:
-            conversation.faults["near another"] += len(proposed) - len(order)
+        conversation.faults["near another"] += len(proposed) - len(order)
         starts += [proposed[i] for i in order]
     for start in chain(_of_textbook(space, seed), _of_sobol(space, seed)):
         if len(starts) >= count:

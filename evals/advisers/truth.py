@@ -47,8 +47,11 @@ class Truth:
 
     def quantile(self, configuration: Configuration) -> float:
         """Return the share of the space that is better."""
-        losses = [loss for loss, _ in self._reference]
-        return bisect.bisect_left(losses, self._loss(configuration)) / len(losses)
+        return bisect.bisect_left(self._losses, self._loss(configuration)) / len(self._losses)
+
+    @cached_property
+    def _losses(self) -> list[float]:
+        return [loss for loss, _ in self._reference]
 
     @cached_property
     def _reference(self) -> list[tuple[float, Configuration]]:

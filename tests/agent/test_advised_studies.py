@@ -15,6 +15,7 @@ from luthier.tools.space import Configuration
 from luthier.tools.study import Study
 
 KEY = "sk-never-to-be-seen"
+NONE = {"kind": "none"}
 
 
 @pytest.fixture
@@ -170,8 +171,8 @@ def test_off_means_that_nothing_is_asked(configured: Server, tmp_path: Path) -> 
 def test_strict_gives_the_model_its_quarter_and_the_rest_is_the_classical_study(
     configured: Server, tmp_path: Path
 ) -> None:
-    study = tuned(tmp_path / "strict", adviser={"mode": "strict"})
-    alone = tuned(tmp_path / "alone", adviser={"mode": "off"})
+    study = tuned(tmp_path / "strict", adviser={"mode": "strict"}, pruner=NONE)
+    alone = tuned(tmp_path / "alone", adviser={"mode": "off"}, pruner=NONE)
     models = models_trials(study)
     assert 0 < len(models) <= 4
     own = [c for n, c in enumerate(tried(study)) if n not in models]

@@ -1,6 +1,5 @@
 """How many trials a language model earns."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from luthier.agent.credit import Record, Turn, is_models_turn, records, share_of

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from luthier.agent.llambo.admission import admit, admit_value, number_in, object_in
 from luthier.tools.space import Categorical, Float, Int, SearchSpace
 
-examples = settings(derandomize=True, deadline=None, max_examples=150, database=None)
+examples = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 
 SPACE = SearchSpace.model_validate(
     {
@@ -137,7 +137,7 @@ json_like = st.recursive(
     | st.sampled_from(["sgd", "adamw", "1e-3", "NaN", "0x10", "1e-3 (log)"])
     | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=8,
+    max_leaves=4,
 )
 
 
@@ -145,7 +145,7 @@ json_like = st.recursive(
 @given(
     answers=st.lists(
         json_like | st.dictionaries(st.sampled_from([*SPACE.parameters, "x"]), json_like),
-        max_size=6,
+        max_size=3,
     )
 )
 def test_whatever_comes_in_only_configurations_of_the_space_come_out(answers):

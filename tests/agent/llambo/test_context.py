@@ -43,6 +43,7 @@ def test_a_complete_trial_has_its_value():
         (trial(TrialState.FAIL), "failed"),
         (trial(TrialState.FAIL, user_attrs={"outcome": "out_of_memory"}), "out_of_memory"),
         (trial(value=float("inf")), "diverged"),
+        (trial(value=-1e200), "diverged"),
         (trial(value=1.0, constraints={"latency": 2.0}), "infeasible"),
     ],
 )

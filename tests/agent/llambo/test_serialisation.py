@@ -58,21 +58,18 @@ def test_a_space_is_a_table_of_what_there_is_to_say(space):
     assert describe_space(space) == (
         "name | type | range | default | unit | active if | meaning\n"
         "lr | float log | 1e-05..0.1 | 0.001 |  |  | learning rate\n"
-        "units | int log | 8..256 |  |  |  |\n"
-        "dropout | float | 0..0.9 step 0.1 |  | share |  |\n"
-        'optimizer | choice | ["sgd","adamw"] | "adamw" |  |  |\n'
-        'momentum | float | 0..0.99 |  |  | optimizer in ["sgd"] |\n'
-        "warm | int | 0..20 |  |  |  |\n"
-        "total | int | 1..50 |  |  |  |\n"
+        "units | int log | 8..256\n"
+        "dropout | float | 0..0.9 step 0.1 |  | share\n"
+        'optimizer | choice | ["sgd","adamw"] | "adamw"\n'
+        'momentum | float | 0..0.99 |  |  | optimizer in ["sgd"]\n'
+        "warm | int | 0..20\n"
+        "total | int | 1..50\n"
         "constraints: warm < total"
     )
 
 
 def test_a_space_can_be_read_again_from_its_table(space):
-    without = {n: p.model_copy(update={"meaning": p.meaning}) for n, p in space.parameters.items()}
-
-    assert read_space(describe_space(space)).parameters == without
-    assert read_space(describe_space(space)).constraints == space.constraints
+    assert read_space(describe_space(space)) == space
 
 
 @examples

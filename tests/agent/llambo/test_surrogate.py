@@ -112,6 +112,19 @@ def test_what_the_model_leaves_out_is_what_the_history_tells(problem, history, c
     assert conversation.faults["no prediction"] == 2
 
 
+def test_a_model_can_be_neither_wild_nor_certain(problem, history, candidates, says):
+    rows = [[1, 2, 2, 2], [2, -1e299, 1e299, 1e299], [3, 1, 2, 3], [4, 1, 2, 3], [5, 1, 2, 3]]
+    spread = np.std(history.values)
+
+    predictions = TableSurrogate(Conversation(says({"scores": rows})), problem, history, 0).predict(
+        candidates
+    )
+
+    assert predictions.sd[:2] == pytest.approx([1e-3 * spread, 100 * spread])
+    assert predictions.mean[1] == pytest.approx(np.mean(history.values) + 100 * spread)
+    assert np.isfinite(predictions.expected_improvement(1.0, 1)).all()
+
+
 @pytest.mark.parametrize("answer", [{"scores": []}, {"scores": [[1, 2, 3, 4], "x", [1e400]]}, "no"])
 @pytest.mark.parametrize("surrogate", CLASSES)
 def test_too_few_predictions_are_no_answer(problem, history, candidates, says, answer, surrogate):
@@ -142,6 +155,22 @@ def test_a_generative_surrogate_gives_the_probability_that_it_says(problem, hist
     third_best = sorted(history.values)[2]  # the best quarter of twelve ends there
     below = norm.cdf((third_best - predictions.mean) / predictions.sd)
     assert below == pytest.approx([0.2] * 5)
+
+
+def test_an_endpoint_that_turns_out_to_have_no_log_probabilities_is_sampled(
+    problem, history, candidates, model
+):
+    llm = model(minds.textbook())
+
+    def weigh(messages, options, **_):
+        llm.has_logprobs = False
+        raise LLMError("no log-probabilities here", "malformed")
+
+    llm.weigh = weigh
+    made = GenerativeSurrogate(Conversation(llm), problem, history, 0)
+
+    assert np.isfinite(made.probabilities(candidates)).all()
+    assert {purpose for purpose, _ in llm.asked} == {"promising"}
 
 
 def test_a_model_that_fails_says_why(problem, history, candidates, failing):

@@ -19,8 +19,8 @@ from luthier.agent.llambo.warmstart import SPREAD, warm_start
 from luthier.agent.llambo.wishes import Limit, Wishes
 from luthier.evals.advisers import minds
 from luthier.tools.ledger import open_ledger
-from luthier.tools.outcomes import Outcome
-from luthier.tools.records import TrialRecord
+from luthier.tools.outcomes import Outcome, Verdict
+from luthier.tools.records import Decision
 from luthier.tools.space import Categorical, Float, Int, SearchSpace
 from luthier.tools.spec import parse_spec
 from luthier.tools.study import with_name
@@ -220,13 +220,21 @@ def test_a_ledgers_studies_are_read_best_first(tmp_path):
             "metrics": {"acc": {"direction": "maximize"}},
         }
     )
-    trials = [
-        TrialRecord(i, i, Outcome.COMPLETE, "", {"x": i / 10}, {"acc": acc}, "gp", 0.0, 1.0)
-        for i, acc in enumerate((0.5, 0.9, 0.7, 0.1))
-    ]
     ledger = open_ledger(tmp_path / "ledger.db")
-    ledger.create_study(spec, tmp_path, imported=trials)
     ledger.create_study(with_name(spec, "empty"), tmp_path)
+    writer = ledger.acquire(ledger.create_study(spec, tmp_path))
+    for number, accuracy in enumerate((0.5, 0.9, 0.7, 0.1)):
+        trial = writer.add_trial(number, {"x": number / 10}, Decision("gp", ""), "cpu:0", 0.0)
+        writer.finish_attempt(
+            trial,
+            Verdict(Outcome.COMPLETE, "ended by itself"),
+            metrics={"acc": accuracy},
+            seconds=1.0,
+            peak_bytes=0,
+            error_tail="",
+            again=False,
+        )
+    writer.release()
 
     (found,) = past_studies(ledger, {"first": DataCard(10, 2)})
 
