@@ -6,9 +6,6 @@ Without these variables the classical sampler answers, and the trials say so.
 """
 
 import optuna
-from luthier.agent.llm.client import Client
-from luthier.agent.llm.line import Line
-from luthier.agent.llm.settings import load_settings
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
@@ -26,8 +23,7 @@ def accuracy(trial: optuna.Trial) -> float:
     return float(cross_val_score(model, x[:600], y[:600], cv=3).mean())
 
 
-settings = load_settings()
-llm = None if settings is None else Client(Line(settings))
+llm = luthier.language_model()
 sampler = luthier.LLAMBOSampler(llm=llm, task="A support vector machine (RBF) on digits.", seed=0)
 study = optuna.create_study(direction="maximize", sampler=sampler)
 study.optimize(accuracy, n_trials=12)

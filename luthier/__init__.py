@@ -4,7 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .agent.hybrid import HybridSampler as HybridSampler
     from .agent.llambo.sampler import LLAMBOSampler as LLAMBOSampler
+    from .agent.llm.client import language_model as language_model
     from .agent.tune import Result as Result
     from .agent.tune import confirm as confirm
     from .agent.tune import tune as tune
@@ -27,6 +29,7 @@ _HOME_OF = {
     "Categorical": ".tools.space",
     "Float": ".tools.space",
     "Int": ".tools.space",
+    "HybridSampler": ".agent.hybrid",
     "LLAMBOSampler": ".agent.llambo.sampler",
     "LuthierError": ".tools.errors",
     "Result": ".agent.tune",
@@ -34,6 +37,7 @@ _HOME_OF = {
     "StudySpec": ".tools.spec",
     "TrialPruned": ".tools.reporting",
     "confirm": ".agent.tune",
+    "language_model": ".agent.llm.client",
     "load_checkpoint": ".tools.reporting",
     "open_study": ".tools.study",
     "report": ".tools.reporting",

@@ -21,6 +21,7 @@ from .failures import detail_of
 from .line import Line
 from .metering import Meter
 from .sending import Call
+from .settings import load_settings
 from .structured import Unusable, parse, repair, said
 
 if TYPE_CHECKING:
@@ -32,6 +33,23 @@ _FIRST_TOKENS = 4
 """Tokens of an answer that is weighed; the first may be a space."""
 
 T = TypeVar("T", bound=BaseModel)
+
+
+def language_model(
+    base_url: str | None = None, model: str | None = None, api_key: str | None = None
+) -> Client | None:
+    """Return the language model that is set up, None if there is none.
+
+    Args:
+        base_url: What comes before `/chat/completions`; None for the environment's, as for all.
+        model: The model's name at the endpoint.
+        api_key: Its key, if it wants one.
+
+    Raises:
+        SettingsError: If something is missing.
+    """
+    settings = load_settings(base_url=base_url, model=model, api_key=api_key)
+    return None if settings is None else Client(Line(settings))
 
 
 class Client:

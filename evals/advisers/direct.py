@@ -55,7 +55,7 @@ class Direct:
     ) -> Weights:
         """Return the options' probabilities; see `LanguageModel.weigh`."""
         request = Request(tuple(messages), weighs=True)
-        _, usage = self._think(request)
+        usage = self._think(request)[1]
         probabilities = self._mind(request).probabilities
         if probabilities is None:
             raise LLMError("this model weighs nothing", "malformed", usage)
