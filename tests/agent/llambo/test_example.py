@@ -5,11 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[3]
-
-pytest.importorskip("luthier.agent.llm.client")
 
 
 def test_the_example_runs_without_a_model_and_says_so():
