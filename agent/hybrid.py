@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -127,6 +127,7 @@ class HybridSampler(BaseSampler):
         self._standing = Standing()
         self._advice: Advice | None = None
         self._suggested: dict[tuple[str, int], Suggestion] = {}
+        self._made: dict[tuple[str, int], _Classical] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -181,27 +182,23 @@ class HybridSampler(BaseSampler):
         maximize = study.direction == StudyDirection.MAXIMIZE
         problem = Problem(space, "maximize" if maximize else "minimize", self._card)
         history = History.of_study(study, space, without=trial.number)
+        suggestion, told = None, dict[str, Any]()
         with self._lock:  # trials that begin together share one piece of advice
             try:
                 self._examine(self._llm, problem, history, trial.number)
-                if not self._is_models_turn(problem, history, trial.number):
-                    self._record(study, trial, {"proposed_by": self._source(study, trial, space)})
-                    return None
-                suggestion = self._pick(self._llm, problem, history)
+                if self._is_models_turn(problem, history, trial.number):
+                    suggestion = self._pick(self._llm, problem, history)
+                    told = {} if suggestion else {"fallback": "no idea is worth a trial"}
             except LLMError as error:
-                self._standing.failed(trial.number)
                 told = {"fallback": error.cause, "reason": str(error), "tokens": error.usage.tokens}
-                told["proposed_by"] = self._source(study, trial, space)
-                self._record(study, trial, told)
-                return None
-            if suggestion is None:
+            if suggestion is not None:
+                self._standing.succeeded()
+                told = told_of(suggestion)
+            elif told:
                 self._standing.failed(trial.number)
-                told = {"fallback": "no idea is worth a trial"}
-                told["proposed_by"] = self._source(study, trial, space)
-                self._record(study, trial, told)
-                return None
-            self._standing.succeeded()
-        self._record(study, trial, told_of(suggestion))
+        if suggestion is None:
+            told["proposed_by"] = self._source(study, trial, space)
+        study._storage.set_trial_user_attr(trial._trial_id, ATTRIBUTE, told)
         return suggestion
 
     def _examine(self, llm: LanguageModel, problem: Problem, history: History, number: int) -> None:
@@ -250,7 +247,29 @@ class HybridSampler(BaseSampler):
         return classical.sampler.source(classical.study, classical.trial.number)
 
     def _classical(self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> _Classical:
-        """Return the classical optimiser, and the study as it is shown to it."""
+        """Return the classical optimiser, and the study as it is shown to it, for one trial.
+
+        It is kept until the trial has ended, since a sampler of a conditional space remembers
+        between its methods what it has found.
+        """
+        key = (study.study_name, trial.number)
+        if key not in self._made:
+            self._made[key] = self._make_classical(study, trial, space)
+        return self._made[key]
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Forget what was only needed to propose the trial."""
+        self._made.pop((study.study_name, trial.number), None)
+
+    def _make_classical(
+        self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace
+    ) -> _Classical:
         if self._mode == "shared" or len(study.directions) > 1:
             others = sum(map(_is_models, study.get_trials(deepcopy=False)))
             sampler = ClassicalSampler(
@@ -269,9 +288,6 @@ class HybridSampler(BaseSampler):
             )
             own.add_trial(create_trial(state=TrialState.RUNNING))
         return _Classical(sampler, own, own.get_trials(deepcopy=False)[-1])
-
-    def _record(self, study: optuna.Study, trial: FrozenTrial, told: Mapping[str, Any]) -> None:
-        study._storage.set_trial_user_attr(trial._trial_id, ATTRIBUTE, dict(told))
 
 
 def _is_models(trial: FrozenTrial) -> bool:

@@ -29,7 +29,7 @@ class Direct:
         self.has_logprobs = has_logprobs
         self.usage = Usage()
         """What all calls cost, by the length of the texts."""
-        self._mind = mind
+        self.mind = mind
 
     def ask(
         self, messages: Sequence[Message], schema: type[T], *, purpose: str, **_: Any
@@ -38,7 +38,7 @@ class Direct:
         spent = Usage()
         for repaired in (False, True):
             request = Request(tuple(messages), schema.model_json_schema())
-            texts, usage = self._think(request)
+            texts, usage = self._think(request, purpose)
             spent += usage
             try:
                 return Answer(schema.model_validate_json(texts[0]), spent, 0.0, repaired)
@@ -48,21 +48,21 @@ class Direct:
 
     def sample(self, messages: Sequence[Message], count: int, *, purpose: str, **_: Any) -> Samples:
         """Return free texts; see `LanguageModel.sample`."""
-        return Samples(*self._think(Request(tuple(messages), None, count)))
+        return Samples(*self._think(Request(tuple(messages), None, count), purpose))
 
     def weigh(
         self, messages: Sequence[Message], options: Sequence[str], *, purpose: str, **_: Any
     ) -> Weights:
         """Return the options' probabilities; see `LanguageModel.weigh`."""
         request = Request(tuple(messages), weighs=True)
-        usage = self._think(request)[1]
-        probabilities = self._mind(request).probabilities
+        usage = self._think(request, purpose)[1]
+        probabilities = self.mind(request).probabilities
         if probabilities is None:
             raise LLMError("this model weighs nothing", "malformed", usage)
         return Weights({option: probabilities[option] for option in options}, usage)
 
-    def _think(self, request: Request) -> tuple[tuple[str, ...], Usage]:
-        texts = self._mind(request).texts
+    def _think(self, request: Request, purpose: str) -> tuple[tuple[str, ...], Usage]:
+        texts = self.mind(request).texts
         usage = Usage(
             sum(tokens_of(message.content) for message in request.messages),
             sum(map(tokens_of, texts)),

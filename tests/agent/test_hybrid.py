@@ -1,9 +1,11 @@
 """The hybrid sampler in plain Optuna."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
 import pytest
+import torch
 from luthier.agent.advice import MODEL_SOURCES
 from luthier.agent.classical import ClassicalSampler
 from luthier.agent.hybrid import HybridSampler, is_models_strict_turn
@@ -14,8 +16,49 @@ from luthier.evals.advisers.direct import Direct
 from luthier.evals.suites import load_task
 from luthier.evals.task import Task
 from luthier.tools.quiet import quiet
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
 
-TRIALS = 20
+TRIALS = 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute as the proposals' own thread does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# Optuna's contract
+
+
+class OurSamplers:
+    @pytest.fixture(params=["shared", "strict", "no model"])
+    def sampler(self, request: pytest.FixtureRequest) -> Callable[[], HybridSampler]:
+        if request.param == "no model":
+            return lambda: HybridSampler(seed=0, start_up=20)
+        llm = Direct(minds.novice())
+        return lambda: HybridSampler(llm=llm, seed=0, start_up=20, mode=request.param)
+
+
+class TestBasicHybrid(OurSamplers, BasicSamplerTestCase):
+    pass
+
+
+class TestRelativeHybrid(OurSamplers, RelativeSamplerTestCase):
+    pass
+
+
+class TestMultiObjectiveHybrid(OurSamplers, MultiObjectiveSamplerTestCase):
+    pass
+
+
+# a study
 
 
 class Mute(Direct):
@@ -74,8 +117,8 @@ def sphere() -> Task:
 # strict: never behind the classical optimiser
 
 
-@pytest.mark.parametrize("name", ["adversarial", "expert", "stubborn", "garbage", "mute", "novice"])
-@pytest.mark.parametrize("task_name", ["digits-mlp", "bbob-rastrigin", "conditional"])
+@pytest.mark.parametrize("name", ["adversarial", "expert", "stubborn"])
+@pytest.mark.parametrize("task_name", ["digits-mlp", "conditional"])
 def test_strict_is_never_behind_the_classical_optimiser_with_the_trials_that_are_its_own(
     task_name: str, name: str
 ) -> None:
@@ -112,8 +155,8 @@ def test_an_expert_soon_proposes_most_trials(sphere: Task) -> None:
 
 def test_a_model_that_fails_is_asked_less_and_less_often(sphere: Task) -> None:
     mute = Mute()
-    study = run(sphere, HybridSampler(sphere.space, llm=mute, seed=0), 40)
-    assert 2 <= mute.asked <= 8
+    study = run(sphere, HybridSampler(sphere.space, llm=mute, seed=0), 30)
+    assert 2 <= mute.asked <= 6
     causes = [each["fallback"] for each in told(study) if "fallback" in each]
     assert causes == ["timeout"] * mute.asked
 
@@ -131,7 +174,7 @@ def test_each_trial_says_who_proposed_it_and_what_was_expected(sphere: Task) -> 
 
 
 def test_ideas_that_are_fresh_serve_several_trials_and_are_paid_once(sphere: Task) -> None:
-    tokens = [each.get("tokens") for each in told(run(sphere, hybrid(sphere, "novice"), 60))]
+    tokens = [each.get("tokens") for each in told(run(sphere, hybrid(sphere, "expert"), 24))]
     free = [t for t in tokens if t == 0]
     paid = [t for t in tokens if t]
     assert free

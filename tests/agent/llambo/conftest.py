@@ -1,68 +1,28 @@
 """A language model that a mind thinks for, in this process, and a small problem to ask it about."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from luthier.agent.llambo.context import History, Observation, Problem, TaskCard
-from luthier.agent.llm.answers import Answer, LLMError, Message, Samples, Usage, Weights
+from luthier.agent.llm.answers import LLMError, Message, Usage
+from luthier.evals.advisers.direct import Direct
 from luthier.evals.advisers.mind import Mind, Reply, Request
-from luthier.prompts.loading import tokens_of
 from luthier.tools.space import Categorical, Float, Int, SearchSpace
-from pydantic import BaseModel, ValidationError
 
 
-class Model:
-    """A `LanguageModel` on a mind: validates and repairs once, as the real client does."""
-
-    name = "mind"
+class Model(Direct):
+    """A simulated model that remembers what it was asked."""
 
     def __init__(self, mind: Mind, has_logprobs: bool = True) -> None:
-        self.mind = mind
-        self.has_logprobs = has_logprobs
-        self.usage = Usage()
+        super().__init__(mind, has_logprobs)
         self.asked: list[tuple[str, list[Message]]] = []
         """Purpose and messages of each call."""
 
-    def ask(
-        self, messages: Sequence[Message], schema: type[BaseModel], *, purpose: str, **_: Any
-    ) -> Answer[Any]:
-        spent = Usage()
-        for attempt in range(2):
-            request = Request(tuple(messages), schema.model_json_schema())
-            (text,), usage = self._think(request, purpose)
-            spent += usage
-            try:
-                return Answer(schema.model_validate_json(text), spent, 0.0, attempt > 0)
-            except ValidationError as error:
-                messages = [*messages, Message("user", f"wrong: {error.error_count()} errors")]
-        raise LLMError("no valid answer after one repair", "malformed", spent)
-
-    def sample(self, messages: Sequence[Message], count: int, *, purpose: str, **_: Any) -> Samples:
-        texts, usage = self._think(Request(tuple(messages), None, count), purpose)
-        return Samples(texts, usage)
-
-    def weigh(
-        self, messages: Sequence[Message], options: Sequence[str], *, purpose: str, **_: Any
-    ) -> Weights:
-        request = Request(tuple(messages), weighs=True)
-        self._think(request, purpose)
-        probabilities = self.mind(request).probabilities
-        if probabilities is None:
-            raise LLMError("no log-probabilities", "malformed")
-        return Weights({o: probabilities[o] for o in options}, Usage(calls=1))
-
     def _think(self, request: Request, purpose: str) -> tuple[tuple[str, ...], Usage]:
         self.asked.append((purpose, list(request.messages)))
-        texts = self.mind(request).texts
-        usage = Usage(
-            sum(tokens_of(message.content) for message in request.messages),
-            sum(map(tokens_of, texts)),
-            calls=1,
-        )
-        self.usage += usage
-        return texts, usage
+        return super()._think(request, purpose)
 
 
 class Failing(Model):
