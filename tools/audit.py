@@ -55,11 +55,10 @@ class Audit:
         text = f"{self.saved:.0%} of the steps saved in {_count(self.stopped, 'stopped trial')}; "
         if self.expected is None:
             return text + "no audited trial has told yet what that costs"
-        became = f"{self.best} became the best"
-        return text + (
-            f"of {_count(self.spared, 'audited trial')} that would have been stopped too, {became}: "
-            f"an estimated {self.expected:.2g} (95%: at most {self.at_most}) of those stopped "
-            "would have"
+        return (
+            f"{text}of {_count(self.spared, 'audited trial')} that would have been stopped, "
+            f"{self.best} became the best: an estimated {self.expected:.2g} (95%: at most "
+            f"{self.at_most}) of those stopped would have"
         )
 
 

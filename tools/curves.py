@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST_POINTS = 4
+FEWEST_POINTS = 5
 """A shorter curve is not continued."""
 
 _MOST_POINTS = 64
 """A longer curve is thinned out to so many."""
 _HELD_OUT = 3
-"""One of so many points is foreseen from the others."""
+"""One of so many points is foreseen from the others, and two at least: one may be by chance."""
 _POOR = 0.1
 """Error of the best forecast, as a share of the curve's range, beyond which nothing is said."""
 _FLOOR = 1e-3
@@ -51,9 +51,9 @@ def chance_to_reach(
     """
     if len(steps) < FEWEST_POINTS:
         return None
-    chosen = np.arange(len(steps))
+    chosen = list(range(len(steps)))
     if len(steps) > _MOST_POINTS:
-        chosen = np.linspace(0, len(steps) - 1, _MOST_POINTS).round().astype(int)
+        chosen = [round(i) for i in np.linspace(0, len(steps) - 1, _MOST_POINTS)]
     y = np.array([values[i] for i in chosen])
     spacing = (steps[-1] - steps[0]) / (len(steps) - 1)
     x = 1 + (np.array([steps[i] for i in chosen] + [last]) - steps[0]) / spacing
@@ -74,7 +74,7 @@ def _gains_speed(y: Array) -> bool:
 def _chance(x: Array, y: Array, target: float) -> float | None:
     """Return the chance for a curve of range 1; `x` has one more value, where it ends."""
     n = len(y)
-    held = n // _HELD_OUT
+    held = max(2, n // _HELD_OUT)
     known = n - held
     shapes = _shapes(x)
     foreseen = _continued(shapes[:, :known], y[:known], x[:known], shapes[:, known:n])

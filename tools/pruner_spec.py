@@ -6,7 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from .section import Section
 from .space import Comparison
@@ -58,9 +65,9 @@ class StopRule(BaseModel):
 class Pruner(Section):
     """What stops unpromising trials early."""
 
-    kind: Literal[
-        "auto", "none", "median", "successive_halving", "extrapolation", "wilcoxon"
-    ] = "auto"
+    kind: Literal["auto", "none", "median", "successive_halving", "extrapolation", "wilcoxon"] = (
+        "auto"
+    )
     """`median` stops a trial whose best value is worse than the median of the complete ones at the
     same step; `successive_halving` all but the best third at steps that triple; `extrapolation` one
     whose curve, continued, has less than a 5% chance to beat the best; `auto` both of these.
