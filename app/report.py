@@ -18,6 +18,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ..tools.analysis import best_trials, counts, feasible, importance
+from ..tools.audit import AUDITED, audit_of, spared_in
 from ..tools.budget import Meter, read_meters
 from ..tools.outcomes import Outcome
 from ..tools.plot_style import OUTCOME_COLORS
@@ -31,8 +32,8 @@ _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
 _PRETEND = " (in a pretend lab: nothing was trained)"
-_ROUTINE = ("started", "stopping", "ended")
-"""Events of every trial, which the trials themselves tell."""
+_ROUTINE = ("started", "stopping", "ended", AUDITED)
+"""Events of every trial, which the trials themselves or the account of pruning tell."""
 _EVENTS_SHOWN = 200
 _TOP = 10
 _HALF_WIDTH = 460
@@ -110,6 +111,7 @@ def _content(
         "top": _ranked(spec, complete)[:_TOP],
         "feasible": {trial.number for trial in trials if feasible(trial, spec)},
         "counts": counts(trials),
+        "audit": audit_of(spec, trials, spared_in(events)),
         "imported": len(trials) - len(own),
         "importance": importance(spec, trials),
         "meters": meters.all(),

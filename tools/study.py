@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .analysis import best_trials
+from .audit import Audit, audit_of, spared_in
 from .ledger import Ledger, StudyNotFoundError, open_ledger
 from .outcomes import Outcome
 from .records import Decision, EventRecord, Owner, StudyRecord, TrialRecord
@@ -72,6 +73,10 @@ class Study:
         """Return the best trial so far (of several objectives one of the Pareto front)."""
         found = best_trials(self.spec, self.trials(curves=False))
         return found[0] if found else None
+
+    def audit(self) -> Audit | None:
+        """Return what pruning saved and cost so far, None if it had nothing to do."""
+        return audit_of(self.spec, self.trials(), spared_in(self.events()))
 
     def attempt_folder(self, trial: TrialRecord) -> Path:
         """Return the folder with the logs and weights of a trial's latest attempt."""

@@ -169,7 +169,7 @@ report(1, loss=trial); report(2, loss=trial)
 if trial == 3: gate()
 """,
         budget={"trials": 4},
-        pruner={"kind": "median", "start_up_trials": 3, "warmup_steps": 1},
+        pruner={"kind": "median", "audit": 0, "start_up_trials": 3, "warmup_steps": 1},
     )
     lab.run(study)
     trial = study.trials()[3]
@@ -240,7 +240,7 @@ def test_several_objectives_make_a_front(lab: Lab) -> None:
     study = lab.create(
         "report(1, loss=x, size=-x); report(2, loss=x, size=5 - x)",
         metrics={"loss": {"direction": "minimize"}, "size": {"direction": "minimize"}},
-        pruner={"kind": "median", "start_up_trials": 1, "warmup_steps": 0},
+        pruner={"kind": "median", "audit": 0, "start_up_trials": 1, "warmup_steps": 0},
         budget={"trials": 4},
     )
     lab.run(study)
