@@ -131,6 +131,15 @@ def test_a_trial_that_begins_anew_leaves_the_rungs_that_it_had_come_to():
     assert not pruning.should_prune(6, 3, 0.3)  # the best of those at the third step now
 
 
+def test_a_promoted_trial_counts_at_the_rungs_that_it_comes_to():
+    pruning = make_pruning(make_spec("successive_halving"), FIVE[:3])
+    assert run(pruning, 3, [0.6] * 9) == 1
+    pruning.add(trial(3, curve=(0.6,)))
+    for step in (2, 3):
+        pruning.should_prune(3, step, 0.1)
+    assert run(pruning, 4, [0.4, 0.4, 0.4]) == 3  # one of five is the best third
+
+
 FALLING = [0.1 + 0.9 * 0.5**step for step in range(1, 21)]
 
 
