@@ -28,6 +28,9 @@ from .textbook_start import TextbookSampler, next_of_textbook, reason_of_textboo
 
 Kind = Literal["auto", "gp", "tpe", "random", "sobol"]
 
+KINDS = frozenset({"textbook", "sobol", "gp", "tpe", "random"})
+"""The sources of trials that it proposed."""
+
 _GP_MOST_PARAMETERS = 20
 _GP_MOST_TRIALS = 250
 _DRAWS = 12
@@ -39,6 +42,8 @@ class Proposal:
 
     configuration: Configuration
     decision: Decision
+    is_provisional: bool = False
+    """Whether a better one may come soon, that the language model is being asked for."""
 
 
 def start_up_trials(spec: StudySpec) -> int:
@@ -200,7 +205,7 @@ def _sobol_point(dimensions: int, seed: int, index: int, draw: int) -> list[floa
     return [float(u) for u in engine.random(1)[0]]
 
 
-def propose(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
+def propose(spec: StudySpec, trials: Sequence[TrialRecord], *, others: int = 0) -> Proposal:
     """Choose the next configuration of a study.
 
     The default configuration comes first, where there is one. A draw that breaks a constraint of
@@ -209,17 +214,12 @@ def propose(spec: StudySpec, trials: Sequence[TrialRecord]) -> Proposal:
     Args:
         spec: The study's spec.
         trials: Its trials so far, by number, running ones included.
+        others: How many of them somebody else proposed, so that the sequence of textbook and Sobol
+            points goes on as if they were not there.
     """
     begun = time.perf_counter()
-    configuration, source, reason = _choose(spec, trials)
-    ended = sum(trial.finished_at is not None for trial in trials)
-    decision = Decision(
-        source=source,
-        reason=reason,
-        seen_ended=ended,
-        seen_pending=len(trials) - ended,
-        seconds=time.perf_counter() - begun,
-    )
+    configuration, source, reason = _choose(spec, trials, others)
+    decision = Decision(source=source, reason=reason, seconds=time.perf_counter() - begun)
     return Proposal(configuration, decision)
 
 
@@ -241,16 +241,20 @@ def _is_tried(configuration: Configuration, trials: Sequence[TrialRecord]) -> bo
     return False
 
 
-def _choose(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configuration, str, str]:
+def _choose(
+    spec: StudySpec, trials: Sequence[TrialRecord], others: int
+) -> tuple[Configuration, str, str]:
     space = spec.search_space
     default = space.default()
     if default is not None and not _is_tried(default, trials):
         return default, "default", "the defaults, to compare with"
     with quiet():
-        return _draw_new(spec, trials)
+        return _draw_new(spec, trials, others)
 
 
-def _draw_new(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configuration, str, str]:
+def _draw_new(
+    spec: StudySpec, trials: Sequence[TrialRecord], others: int
+) -> tuple[Configuration, str, str]:
     space = spec.search_space
     kind: Kind = spec.sampler.kind
     if kind == "random":  # what does not look back need not be shown thousands of trials
@@ -260,7 +264,7 @@ def _draw_new(spec: StudySpec, trials: Sequence[TrialRecord]) -> tuple[Configura
     for draw in range(_DRAWS):
         # A Gaussian process has one best point; after two refusals ask another.
         asked = "tpe" if draw >= 2 and kind in ("auto", "gp") else kind
-        drawn, source = _draw(spec, study, len(trials), asked, draw)
+        drawn, source = _draw(spec, study, len(trials) - others, asked, draw)
         configuration = space.clip(drawn)  # Optuna's 0.1 + 2 * 0.1 is not 0.3, and looks untried
         if space.satisfies_constraints(configuration) and not _is_tried(configuration, trials):
             known = source == "textbook"

@@ -29,23 +29,35 @@ class History:
     memory than its configurations and results.
     """
 
-    def __init__(self, trials: Iterable[TrialRecord], device_seconds: float) -> None:
+    def __init__(
+        self,
+        trials: Iterable[TrialRecord],
+        device_seconds: float,
+        tokens: float = 0.0,
+        dollars: float = 0.0,
+    ) -> None:
         """Begin with what the ledger holds.
 
         Args:
             trials: The study's trials, by number.
             device_seconds: What their attempts have used.
+            tokens: What the language model has used.
+            dollars: What it has cost, as far as that is known.
         """
         self.trials: list[TrialRecord] = []
         self.device_seconds = device_seconds
         """Device time of the attempts that have ended, in seconds."""
+        self.tokens, self.dollars = tokens, dollars
+        """What the language model has used and cost."""
         self.counted = 0
-        """Trials that count against the budget: all but imported ones."""
+        """Trials that count against the budget: all but imported ones and repeats."""
+        self.repeats = 0
         self.recent: deque[Ended] = deque(maxlen=_RECENT)
         """The attempts that ended last, oldest first, without those that never began."""
         self.longest = 0.0
         """How long the longest complete trial took in its last attempt, in seconds."""
         self._waiting: set[int] = set()
+        self._unfinished: set[int] = set()
         for trial in trials:
             self.add(trial)
         self.expected_seconds = expected_trial_seconds(self.trials)
@@ -62,7 +74,8 @@ class History:
 
     def add(self, trial: TrialRecord) -> None:
         """Add a trial, which has the next number."""
-        self.counted += not trial.imported
+        self.counted += trial.is_counted
+        self.repeats += trial.is_repeat
         self.trials.append(trial)
         self.put(trial)
 
@@ -70,6 +83,9 @@ class History:
         """Replace a trial by what it has become."""
         if trial.is_finished:
             trial = _light(trial)
+            self._unfinished.discard(trial.number)
+        else:
+            self._unfinished.add(trial.number)
         self.trials[trial.number] = trial
         if trial.state is Outcome.COMPLETE and not trial.imported and trial.attempts:
             self.longest = max(self.longest, trial.attempts[-1].seconds or 0.0)
@@ -86,6 +102,11 @@ class History:
         self.expected_seconds = expected_trial_seconds(self.trials)
         if not attempt.never_began:
             self.recent.append(Ended(trial.number, replace(attempt, error_tail="")))
+
+    @property
+    def ended(self) -> int:
+        """How many trials have an outcome."""
+        return len(self.trials) - len(self._unfinished)
 
     def waiting(self) -> list[TrialRecord]:
         """Return the trials that wait for another attempt, by number."""

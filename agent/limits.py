@@ -77,6 +77,8 @@ class Limits:
             wall_seconds=self.wall_seconds(),
             device_spent=self._history.device_seconds + sum(run.elapsed(now) for run in runs),
             device_reserved=sum(max(0.0, run.reserved - run.elapsed(now)) for run in runs),
+            tokens=self._history.tokens,
+            dollars=self._history.dollars,
         )
 
     def is_hung(self, run: Run) -> bool:

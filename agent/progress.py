@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..tools.analysis import best_trials
+from ..tools.claims import claim
 from ..tools.records import TrialRecord
 from ..tools.spec import StudySpec
 
@@ -21,14 +21,14 @@ class PrintProgress:
     def __call__(self, trial: TrialRecord) -> None:
         """Print a trial that has ended, with the best one so far."""
         self._ended[trial.number] = trial
-        line = f"trial {trial.number} {trial.state}"
+        which = f", a repeat of {trial.repeat_of}," if trial.is_repeat else ""
+        line = f"trial {trial.number}{which} {trial.state}"
         values = [
             f"{n}={trial.metrics[n]:.6g}" for n in self._spec.objectives if n in trial.metrics
         ]
         if values:
             line += f": {', '.join(values)}"
-        best = best_trials(self._spec, self._ended.values())
-        if best and len(self._spec.objectives) == 1:
-            (metric,) = self._spec.objectives
-            line += f" (best {best[0].metrics[metric]:.6g}, trial {best[0].number})"
+        found = claim(self._spec, list(self._ended.values()))
+        if found is not None:
+            line += f" (best {found.value}, trial {found.trial})"
         print(line, file=sys.stderr, flush=True)

@@ -47,6 +47,8 @@ class ProposalQueue:
         self._changed = threading.Condition()
         self._history: list[TrialRecord] = []
         """The newest history, with what has been taken since as pending trials."""
+        self._ended = 0
+        """How many trials of the newest history have ended."""
         self._newest = 0
         self._out_of_turn = 0
         """How many were taken that did not come from the newest history."""
@@ -58,21 +60,37 @@ class ProposalQueue:
         self._thread = threading.Thread(target=self._work, name="proposals", daemon=True)
         self._thread.start()
 
-    def prepare(self, trials: Sequence[TrialRecord]) -> None:
-        """Ask for proposals that have seen this history; to be called with every new result."""
+    def prepare(self, trials: Sequence[TrialRecord], ended: int) -> None:
+        """Ask for proposals that have seen this history; to be called with every new result.
+
+        Args:
+            trials: The study's trials, by number.
+            ended: How many of them have ended; in a long study it takes time to count them.
+        """
         with self._changed:
             self._newest += 1
             self._history = list(trials)
+            self._ended = ended
             self._error = None  # with another history the sampler may succeed
             self._changed.notify_all()
+
+    def renew(self) -> None:
+        """Make the proposals again: there is advice that they have not seen.
+
+        What is ready is kept until the first of the new ones is.
+        """
+        with self._changed:
+            if self._newest:
+                self._newest += 1
+                self._changed.notify_all()
 
     def take(self, waited: float, patience: float) -> Proposal | None:
         """Return a proposal that has not been taken yet, None to go on waiting.
 
-        One that has seen the newest history is returned at once. An older one is returned after
-        `patience`, or at once if waiting is in vain: if making it took longer than that, or the
-        sampler failed. Where there is none at all, the fallback answers, after a longer wait or
-        when the sampler failed.
+        One that has seen the newest history is returned at once. An older or a provisional one is
+        returned after `patience`, an older one at once if waiting is in vain: if making it took
+        longer than that, or the sampler failed. Where there is none at all, the fallback answers,
+        after a longer wait or when the sampler failed.
 
         Args:
             waited: Seconds that have been waited so far.
@@ -80,9 +98,11 @@ class ProposalQueue:
         """
         with self._changed:
             failed = self._error is not None
-            fresh = bool(self._ready) and self._version == self._newest
-            stale = bool(self._ready) and (
-                failed or waited >= patience or self._ready[0].decision.seconds > patience
+            first = self._ready[0] if self._ready else None
+            final = first is not None and not first.is_provisional
+            fresh = final and self._version == self._newest
+            stale = first is not None and (
+                failed or waited >= patience or (final and first.decision.seconds > patience)
             )
             if fresh or stale:
                 proposal = self._ready.popleft()
@@ -90,7 +110,7 @@ class ProposalQueue:
             elif not failed and waited < max(patience, _ASK_SECONDS):
                 return None
             else:
-                proposal = self._fallback(self._history)
+                proposal = self._made_from(self._fallback, self._history, self._ended)
                 why = f"failed: {self._error}" if failed else f"took over {_ASK_SECONDS:.0f} s"
                 reason = f"{proposal.decision.reason}; the sampler {why}"
                 decision = replace(proposal.decision, reason=reason, deadline_missed=True)
@@ -110,13 +130,13 @@ class ProposalQueue:
                 if self._closed:
                     return
                 version, out_of_turn = self._newest, self._out_of_turn
-                known = list(self._history)
+                known, ended = list(self._history), self._ended
                 if self._version == version:
                     known += [_pending(p, len(known) + i) for i, p in enumerate(self._ready)]
             proposal: Proposal | None = None
             error: Exception | None = None
             try:
-                proposal = self._propose(known)
+                proposal = self._made_from(self._propose, known, ended)
             except Exception as failure:  # recorded in the decision of whoever answers instead
                 error = failure
             with self._changed:
@@ -131,6 +151,13 @@ class ProposalQueue:
                     self._ready.append(proposal)
                 self._error = error
             self._on_ready()
+
+    @staticmethod
+    def _made_from(propose: Propose, known: Sequence[TrialRecord], ended: int) -> Proposal:
+        proposal = propose(known)
+        pending = len(known) - ended
+        decision = replace(proposal.decision, seen_ended=ended, seen_pending=pending)
+        return replace(proposal, decision=decision)
 
     def _is_short(self) -> bool:
         if self._newest == 0 or self._error is not None:

@@ -122,6 +122,7 @@ class Starter:
             attempt=number,
             lease=lease,
             limit_seconds=study.spec.budget.trial_seconds,
+            seed=trial.seed,
         )
         handle = self._executor.submit(request)
         return Run(trial, lease, handle, reserved)

@@ -6,12 +6,13 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from ..tools.claims import Claim
     from ..tools.records import TrialRecord
     from ..tools.space import Configuration, Parameter
     from ..tools.spec import Budget, StudySpec
@@ -32,7 +33,7 @@ class Result:
     trials: list[TrialRecord]
     """All trials by number."""
     best: TrialRecord | None
-    """The best complete trial; a single run of it, no claim about others. None if there is none."""
+    """The best complete trial, None if there is none; `claim` tells what may be said of it."""
 
     @property
     def best_configuration(self) -> Configuration | None:
@@ -41,16 +42,32 @@ class Result:
 
     @property
     def best_value(self) -> float | None:
-        """The best trial's value of the (first) metric that is optimised."""
-        metric = next(iter(self.study.spec.objectives))
-        return None if self.best is None else self.best.metrics[metric]
+        """The claim's estimate; of several objectives, the best trial's value of the first."""
+        if (claim := self.claim) is not None:
+            return claim.estimate
+        return (
+            None if self.best is None else self.best.metrics[next(iter(self.study.spec.objectives))]
+        )
+
+    @property
+    def claim(self) -> Claim | None:
+        """What may be said of the best trial; None without one, and of a Pareto front."""
+        from ..tools.claims import claim
+
+        return claim(self.study.spec, self.trials)
+
+    def confirm(self, repeats: int = 5, trials: Sequence[int] = ()) -> Result:
+        """Run the best trial and the runner-up again on fresh seeds; see `luthier.confirm`."""
+        return confirm(self.study, repeats=repeats, trials=trials)
 
     def __str__(self) -> str:
-        complete = sum(trial.state == "complete" for trial in self.trials)
+        searched = [trial for trial in self.trials if not trial.is_repeat]
+        complete = sum(trial.state == "complete" for trial in searched)
         text = f"study {self.study.name!r} {self.ending.state} ({self.ending.reason}): "
-        text += f"{complete} of {len(self.trials)} trials complete"
+        text += f"{complete} of {len(searched)} trials complete"
         if self.best is not None:
-            text += f", best {self.best_value:.6g} with {self.best.configuration}"
+            said = f"{self.best_value:.6g}" if self.claim is None else f"{self.claim.quote},"
+            text += f", best {said} with {self.best.configuration}"
         return text
 
 
@@ -83,7 +100,7 @@ def tune(
         workspace: Folder for all that is written; by default LUTHIER_HOME or `.luthier`.
         progress: Whether to print a line to standard error for every trial that ends.
         **spec: Further fields of the `StudySpec`: `constraints`, `limits`, `executor`, `sampler`,
-            `pruner`, `seed`, or more `metrics`.
+            `pruner`, `confirm`, `seed`, or more `metrics`.
 
     Returns:
         The result, also if the study was stopped early.
@@ -96,7 +113,6 @@ def tune(
         WorkerError: If the run had to be left, as when the disk is full.
     """
     # Imported here, so that `luthier.tune` is cheap to name.
-    from ..tools.analysis import best_trials
     from ..tools.ledger import open_ledger
     from ..tools.study import Study, open_or_create
     from ..tools.workspace import Workspace, find_workspace
@@ -112,8 +128,58 @@ def tune(
     study = Study(ledger, place, record.name)
     show = PrintProgress(whole, study.trials(curves=False)) if progress else None
     ending = run_study(ledger, record, place, pickled=pickled, on_trial=show)
+    return _result(study, ending)
+
+
+def confirm(
+    study: Study | str,
+    *,
+    repeats: int = 5,
+    trials: Sequence[int] = (),
+    caps: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Result:
+    """Run a study's best trial and the runner-up again, on fresh seeds, to tell what is chance.
+
+    Of a function, `random`, NumPy and torch are seeded where it has imported them before it is
+    called; others it seeds itself, with `luthier.seed()`.
+
+    Args:
+        study: A study, or the name of one in the workspace.
+        repeats: How many repeats each is to have, those that it has included.
+        trials: Numbers of trials to repeat instead.
+        caps: New caps of the budget, as `{"wall_seconds": "2h"}`: repeats cost time, but no trials.
+        progress: Whether to print a line to standard error for every trial that ends.
+
+    Returns:
+        The result, whose `claim` says what came of it.
+
+    Raises:
+        RepeatError: If that cannot be done, or does not fit the budget; nothing has been written.
+        LeaseHeldError: If another worker runs the study; nothing has been written.
+        WorkerError: If the run had to be left, as when the disk is full.
+    """
+    from ..tools.ledger import LeaseHeldError
+    from ..tools.study import open_study
+    from .confirming import ask
+    from .progress import PrintProgress
+    from .worker import check_study, run_study
+
+    study = open_study(study) if isinstance(study, str) else study
+    if (owner := study.owner) is not None:
+        raise LeaseHeldError(study.name, owner)
+    record = study.record
+    plan = check_study(record.spec, record.working_directory)
+    ask(study, plan.slots, repeats=repeats, trials=trials, caps=caps or {})
+    show = PrintProgress(record.spec, study.trials(curves=False)) if progress else None
+    return _result(study, run_study(study.ledger, record, study.workspace, on_trial=show))
+
+
+def _result(study: Study, ending: Ending) -> Result:
+    from ..tools.analysis import best_trials
+
     trials = study.trials()
-    best = best_trials(whole, trials)
+    best = best_trials(study.spec, trials)
     return Result(study, ending, trials, best[0] if best else None)
 
 

@@ -17,13 +17,13 @@ from ..tools.executors.protocol import TrialExecutor
 from ..tools.leases import Leases
 from ..tools.ledger import Ledger
 from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
-from ..tools.pruning import make_pruning
-from ..tools.records import StudyState, TrialRecord, Wish, continued
+from ..tools.records import AdviceRecord, StudyState, TrialRecord, Wish, continued
 from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
 from ..tools.writer import Writer
 from .attempts import Prospects, Run
+from .confirming import Confirmer, SearchPruning
 from .history import History
 from .keeping import Keeper
 from .limits import Limits, Policy
@@ -34,6 +34,8 @@ from .starting import Starter
 from .watching import Watcher
 
 OnTrial = Callable[[TrialRecord], None]
+Accounts = Callable[[], Sequence[AdviceRecord]]
+"""Returns what the language model was asked since the last time."""
 
 
 class Ending(NamedTuple):
@@ -56,6 +58,7 @@ class Tuner:
         workspace: Workspace,
         policy: Policy,
         on_trial: OnTrial | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         """Put the parts together; nothing starts before `run`. The writer's clock is the loop's."""
         study = writer.study
@@ -67,11 +70,13 @@ class Tuner:
         self._workspace = workspace
         self._policy = policy
         self._on_trial = on_trial or (lambda _: None)
+        self._accounts = accounts or list
         trials = ledger.trials(study, curves=True)
-        self._history = History(trials, ledger.spending(study, "device_seconds")[0])
+        spent = {m: ledger.spending(study, m)[0] for m in ("device_seconds", "tokens", "dollars")}
+        self._history = History(trials, **spent)
         self._running: dict[int, Run] = {}
         self._limits = Limits(writer, self._history, self._running, policy)
-        self._pruning = make_pruning(study.spec, trials)
+        self._pruning = SearchPruning(study.spec, trials)
         self._watcher = Watcher(writer, executor, self._pruning)
         self._placement = Placement(leases, writer, self._history, self._running)
         self._keeper = Keeper(writer, workspace, self._history)
@@ -86,6 +91,7 @@ class Tuner:
             workspace,
             policy,
         )
+        self._confirmer = Confirmer(writer, self._history, self._limits, executor, leases.slots)
         self._prospects = Prospects(
             study.name, study.spec.objectives, policy.hopeless, policy.hopeless_later
         )
@@ -115,6 +121,7 @@ class Tuner:
             self._obey()
             self._launch()
             self._leases.flush()
+            self._book_advice()
             if self._ending is not None and not self._running:
                 break
             deadline = min(self._limits.seconds_left(), self._starter.seconds_left())
@@ -160,6 +167,12 @@ class Tuner:
         if attempt.stop_reason is not None:
             self._executor.stop(handle, attempt.stop_reason)
 
+    def _book_advice(self) -> None:
+        for advice in self._accounts():
+            self._writer.record_advice(advice)
+            self._history.tokens += advice.tokens
+            self._history.dollars += advice.dollars or 0.0
+
     def _obey(self) -> None:
         if time.monotonic() - self._looked_at >= self._policy.poll_seconds:
             self._grant_wishes()
@@ -196,6 +209,10 @@ class Tuner:
             case "retry":
                 trials = self._history.trials
                 self._run_again(reopen(self._writer, trials, wish, self._workspace))
+            case "confirm":
+                self._starter.stand_down()  # what waits for a proposal would have their number
+                if self._confirmer.grant(wish):
+                    self._prepare()
 
     def _run_again(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:
@@ -326,6 +343,7 @@ class Tuner:
         expected = self._history.expected_seconds
         refusal = self._limits.meters().refusal(expected, new_trial=True)
         refusal = refusal or self._history.exhaustion(self._spec.search_space)
+        refusal = refusal or self._confirmer.refusal()
         if refusal is not None:
             if not self._running and not self._history.waiting():
                 self._finish(refusal)
@@ -371,15 +389,19 @@ class Tuner:
 
     def _prepare(self) -> None:
         if self._ending is None and self._limits.meters().trials.left >= 1:
-            self._proposals.prepare(self._history.trials)
+            self._proposals.prepare(*self._confirmer.known_to_sampler())
 
     def _finish(self, reason: str) -> None:
         """End the study; what still waits for another attempt will not get one."""
         if self._grant_wishes():
             return  # somebody may have asked for more just now
+        self._starter.stand_down()
+        end = self._confirmer.at_the_end(reason)
+        if end is None:
+            return
         for trial in self._history.waiting():
             self._give_up(trial, reason)
-        self._ending = Ending("finished", reason)
+        self._ending = Ending("finished", end)
 
     def _give_up(self, trial: TrialRecord, reason: str) -> None:
         """End a waiting trial that gets no further attempt; one that had ended ends as it did."""

@@ -63,7 +63,7 @@ class Watcher:
         prune = len(values) == len(objectives) == 1 and self._pruning.should_prune(
             run.trial.number, report.step, values[0]
         )
-        if run.promoted:
+        if run.promoted or run.trial.is_repeat:
             return None
         if any(rule.applies(report.step, news) for rule in self._spec.pruner.stop_if):
             return StopReason.STOP_IF

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..tools.clock import Clock, VirtualClock
 from ..tools.database import DiskFullError, LedgerError
@@ -36,8 +37,12 @@ from ..tools.workspace import Workspace, find_workspace
 from ..tools.writer import LeaseLostError, Writer
 from .classical import propose, propose_at_random
 from .limits import Policy
-from .proposals import ProposalQueue
+from .llm.settings import load_settings
+from .proposals import ProposalQueue, Propose
 from .tuner import Ending, OnTrial, Tuner
+
+if TYPE_CHECKING:
+    from .proposer import Hybrid
 
 _BEAT_SECONDS = 1.0
 _MIRROR_SECONDS = 2.0
@@ -85,10 +90,12 @@ def run_study(
     Raises:
         SpecError: If its objective cannot be run.
         DeviceError: If the devices that it asks for are not there.
+        SettingsError: If a language model is half set up.
         LeaseHeldError: If another worker runs it.
         WorkerError: If the disk is full or cannot be written, or the lease went to another worker.
     """
     plan = check_study(study.spec, study.working_directory)
+    load_settings(workspace)
     folder = workspace.study_folder(study.name)
     try:
         with _lease(ledger, study) as writer:
@@ -155,6 +162,19 @@ def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Lease
     return Leases(plan, study.name, folder=folder, clock=writer.clock.time, ticket_seconds=math.inf)
 
 
+def _hybrid(
+    ledger: Ledger, study: StudyRecord, workspace: Workspace, stack: contextlib.ExitStack
+) -> Hybrid | None:
+    """Return what proposes with a language model, None if none is set up or wanted."""
+    spec = study.spec
+    settings = None if spec.adviser.mode == "off" else load_settings(workspace)
+    if settings is None or len(spec.objectives) > 1:
+        return None
+    from .proposer import open_hybrid  # who has no language model does not wait for its imports
+
+    return open_hybrid(ledger, study, workspace, settings, stack)
+
+
 @contextlib.contextmanager
 def assemble(
     ledger: Ledger,
@@ -166,20 +186,30 @@ def assemble(
 ) -> Iterator[Tuner]:
     """Put a study's tuner together with what it needs, and let go of that in the end."""
     workspace.study_folder(writer.study.name).mkdir(parents=True, exist_ok=True)
-    executor = open_executor(workspace, writer)
-    proposals = ProposalQueue(
-        lambda trials: propose(writer.study.spec, trials),
-        lambda trials: propose_at_random(writer.study.spec, trials),
-        depth=plan.slots,
-        on_ready=executor.wake,
-    )
-    with (
-        contextlib.closing(executor),
-        contextlib.closing(proposals),
-        contextlib.closing(open_leases(workspace, writer, plan)) as leases,
-    ):
+    with contextlib.ExitStack() as stack:
+        executor = stack.enter_context(contextlib.closing(open_executor(workspace, writer)))
+        hybrid = _hybrid(ledger, writer.study, workspace, stack)
+        classical: Propose = lambda trials: propose(writer.study.spec, trials)  # noqa: E731
+        proposals = ProposalQueue(
+            hybrid or classical,
+            lambda trials: propose_at_random(writer.study.spec, trials),
+            depth=plan.slots,
+            on_ready=executor.wake,
+        )
+        stack.enter_context(contextlib.closing(proposals))
+        if hybrid is not None:
+            hybrid.adviser.on_news = proposals.renew
+        leases = stack.enter_context(contextlib.closing(open_leases(workspace, writer, plan)))
         yield Tuner(
-            ledger, writer, executor, leases, proposals, workspace, policy or Policy(), on_trial
+            ledger,
+            writer,
+            executor,
+            leases,
+            proposals,
+            workspace,
+            policy or Policy(),
+            on_trial,
+            None if hybrid is None else hybrid.adviser.accounts,
         )
 
 

@@ -20,6 +20,9 @@ from .terminal import Detach, Name, NewName, fail, out, print_best, study_named
 if TYPE_CHECKING:
     from ..tools.study import Study
 
+Wall = Annotated[Optional[str], typer.Option(help='Change the wall time, as "2h".')]  # noqa: UP045
+DeviceTime = Annotated[Optional[str], typer.Option(help='Change the device time, as "8h".')]  # noqa: UP045
+
 app = typer.Typer(
     name="luthier",
     help="Tunes machine-learning models: your training script stays as it is.",
@@ -162,11 +165,8 @@ def _wish(study: Study, kind: str, what: str, **data: Any) -> None:
 def resume(
     name: Name,
     trials: Annotated[Optional[int], typer.Option(help="Change the cap of trials.")] = None,  # noqa: UP045
-    wall: Annotated[Optional[str], typer.Option(help='Change the wall time, as "2h".')] = None,  # noqa: UP045
-    device: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help='Change the device time, as "8h".'),
-    ] = None,
+    wall: Wall = None,
+    device: DeviceTime = None,
     detach: Detach = False,
 ) -> None:
     """Go on with a study that was paused, stopped or interrupted."""
@@ -234,6 +234,52 @@ def retry(
     check_study(spec, study.record.working_directory)
     study.ledger.wish(study.record, "retry", **vars(asked))
     _run(study, detach=detach)
+
+
+@app.command()
+def confirm(
+    name: Name,
+    repeats: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="How many repeats each is to have in all; by default as the spec says, or 5."
+        ),
+    ] = None,
+    trials: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="A,B", help="Repeat these instead."),
+    ] = None,
+    wall: Wall = None,
+    device: DeviceTime = None,
+    detach: Detach = False,
+) -> None:
+    """Run the best trial and the runner-up again, on fresh seeds, to tell what is chance.
+
+    Repeats cost none of the budget's trials, but of its time. The run by which a trial was chosen
+    does not count: only repeats are evidence.
+    """
+    from ..agent.confirming import ask
+    from ..agent.worker import check_study
+    from ..tools.repeats import USUAL, parse_trials
+
+    study = study_named(name)
+    spec = study.spec
+    plan = check_study(spec, study.record.working_directory)
+    caps = {"wall_seconds": wall, "device_seconds": device}
+    asked = ask(
+        study,
+        plan.slots,
+        repeats=(spec.confirm.repeats or USUAL) if repeats is None else repeats,
+        trials=parse_trials(trials or ""),
+        caps={key: cap for key, cap in caps.items() if cap is not None},
+    )
+    owner = study.owner
+    if owner is None:
+        _run(study, detach=detach)
+        return
+    numbers = " and ".join(map(str, asked.trials))
+    line = f"Asked {plain(owner.name)} to repeat trial {numbers}."
+    out().print(line, markup=False, highlight=False)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Checks what this machine has."""
+"""Checks what this machine has, and what the language model can do that is set up, if any."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Finding:
 
 
 def check() -> list[Finding]:
-    """Look at Python, the packages, the devices, the workspace and the disk; change nothing."""
+    """Look at the machine, the workspace and the language model; change nothing."""
     checks: dict[str, Callable[[], str]] = {
         "python": _python,
         "packages": _packages,
@@ -41,7 +41,7 @@ def check() -> list[Finding]:
             findings.append(Finding(what, True, look()))
         except (LuthierError, OSError) as error:
             findings.append(Finding(what, False, str(error)))
-    return findings
+    return findings + _language_model()
 
 
 def _python() -> str:
@@ -95,3 +95,21 @@ def _disk() -> str:
     if free < _LITTLE_SPACE:
         raise LuthierError(f"only {free >> 20} MiB are free; logs and weights need room")
     return f"{free >> 30} GiB free"
+
+
+def _language_model() -> list[Finding]:
+    from ..agent.llm.settings import HOW_TO, load_settings
+
+    name = "language model"
+    try:
+        settings = load_settings(find_workspace())
+        if settings is None:
+            return [Finding(name, True, f"none, Luthier tunes classically; to use one, {HOW_TO}")]
+        from ..agent.llm.probe import probe
+
+        probed = probe(settings)
+    except LuthierError as error:
+        return [Finding(name, False, f"{error}; until then Luthier tunes classically")]
+    which = Finding(name, True, f"{settings.model} at {settings.base_url}")
+    # What is missing is no fault: Luthier does without.
+    return [which, *(Finding(f"{name}, {one.what}", True, one.text) for one in probed)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -26,6 +27,7 @@ def list_(
     ] = None,
 ) -> None:
     """Show the suites and the methods, or the tasks of a suite."""
+    from ..evals.advised import KINDS, KNOWING, UNKNOWING
     from ..evals.methods import METHODS
     from ..evals.suites import SUITES
 
@@ -40,6 +42,11 @@ def list_(
     console.print("[bold]methods[/bold]")
     for method in METHODS.values():
         console.print(f"  {method.name}: {method.meaning}", markup=False, highlight=False)
+    for kind, meaning in KINDS.items():
+        text = f"  {kind}: {meaning} with the language model that is set up"
+        console.print(text, markup=False, highlight=False)
+    text = f"  {'-…, '.join(KINDS)}-…: with a simulated one: {', '.join((*KNOWING, *UNKNOWING))}"
+    console.print(text, markup=False, highlight=False)
 
 
 def _list_tasks(suite: str) -> None:
@@ -71,8 +78,13 @@ def run_(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
     output: Annotated[Path, typer.Option(help="The folder of the results.")] = _OUTPUT,
+    llm: Annotated[str, typer.Option(help="URL of the endpoint for hybrid, strict, llambo.")] = "",
+    model: Annotated[str, typer.Option(help="Its model. [LUTHIER_LLM_MODEL]")] = "",
 ) -> None:
     """Run methods on the tasks of a suite; the same command goes on where it was stopped."""
+    for variable, value in (("BASE_URL", llm), ("MODEL", model)):
+        if value:  # the processes that run the methods read it there
+            os.environ[f"LUTHIER_LLM_{variable}"] = value
     from ..evals.runner import cells_of, run
     from ..evals.suites import methods_of, tasks_of
 

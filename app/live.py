@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..tools.analysis import best_trials, counts
-from ..tools.budget import Meters, expected_trial_seconds, forecast_seconds, read_meters
+from ..tools.budget import Meters, expected_trial_seconds, forecast_seconds
+from ..tools.claims import claim
 from ..tools.database import LedgerError
 from ..tools.records import EventRecord, StudyRecord, TrialRecord
-from ..tools.study import Study, state_of
+from ..tools.study import Study, read_study_meters, state_of
 from .tables import (
     configuration_text,
     counts_text,
@@ -34,7 +35,7 @@ _REFRESH_SECONDS = 0.25
 _ROWS = 12
 _OTHER_LINES = 8
 """Lines of the view besides its trials, and one to spare."""
-_NEWS = ("out_of_service", "refused")
+_NEWS = ("out_of_service", "refused", "no_advice")
 _MOST_NEWS = 2
 
 
@@ -65,14 +66,7 @@ def look(study: Study, before: Snapshot | None = None) -> Snapshot:
     else:
         trials, latest = ledger.trials(record), ledger.latest_reports(record)
         news = ledger.newest_events(record, _NEWS, most=_MOST_NEWS)
-    spent, reserved = ledger.spending(record, "device_seconds")
-    meters = read_meters(
-        record.spec,
-        trials=sum(not trial.imported for trial in trials),
-        wall_seconds=record.wall_seconds,
-        device_spent=spent,
-        device_reserved=reserved,
-    )
+    meters = read_study_meters(ledger, record, trials)
     state = state_of(record, ledger.owner(record))
     # A pretend lab has a clock of its own, which only its ledger knows.
     now = time.time() if record.spec.executor.lab is None else ledger.last_event_time(record)
@@ -109,6 +103,8 @@ def render(snapshot: Snapshot, console: Console) -> RenderableType:
 def _news_line(event: EventRecord) -> Text:
     if event.kind == "out_of_service":
         text = f"{event.data['device']} is out of service: {event.data['reason']}"
+    elif event.kind == "no_advice":
+        text = f"no advice: {event.data['message']}"
     else:
         text = f"{event.data['wish']} was refused: {event.data['reason']}"
     return Text(plain(text), style="yellow", no_wrap=True, overflow="ellipsis")
@@ -133,10 +129,15 @@ def _head(snapshot: Snapshot) -> RenderableType:
 
 def _best_line(snapshot: Snapshot, best: list[TrialRecord]) -> Text:
     spec = snapshot.record.spec
-    line = counts_text(counts(snapshot.trials))
+    repeats = [trial for trial in snapshot.trials if trial.is_repeat]
+    line = counts_text(counts(trial for trial in snapshot.trials if not trial.is_repeat))
+    line.append(f", {len(repeats)} repeats" if repeats else "")
     line.no_wrap, line.overflow = True, "ellipsis"
     if len(best) == 1:
         values = [f"{plain(n)} {number_text(best[0].metrics[n])}" for n in spec.objectives]
+        found = claim(spec, snapshot.trials)
+        if found is not None and found.runs:
+            values = [f"{plain(found.metric)} {found.quote}"]
         line.append("   best ", style="dim")
         line.append(", ".join(values), style="bold green")
         line.append(f" in trial {best[0].number}: {configuration_text(best[0].configuration)}")

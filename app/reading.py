@@ -81,17 +81,23 @@ def _studies(workspace: Workspace) -> list[Study]:
 
 
 def _status_row(study: Study) -> dict[str, Any]:
-    from ..tools.analysis import counts
+    from ..tools.analysis import best_trials, counts
+    from ..tools.claims import claim
 
-    record, owner, best = study.record, study.owner, study.best()
-    trials = study.trials(curves=False)
+    record, owner, trials = study.record, study.owner, study.trials(curves=False)
+    best = next(iter(best_trials(record.spec, trials)), None)
+    found = claim(record.spec, trials)
+    said = None if best is None else {name: best.metrics[name] for name in record.spec.objectives}
+    if found is not None:
+        said = {found.metric: found.estimate}
     return {
         "name": record.name,
         "state": study.state,
         "reason": record.reason,
         "trials": len(trials),
         "outcomes": counts(trials),
-        "best": None if best is None else {n: best.metrics[n] for n in record.spec.objectives},
+        "best": said,
+        "claim": None if found is None else found.quote,
         "budget": record.spec.budget.model_dump(),
         "wall_seconds": record.wall_seconds,
         "owner": None if owner is None else owner.name,
@@ -108,6 +114,8 @@ def _status_table(rows: list[dict[str, Any]]) -> RenderableType:
         table.add_column(column)
     for row in rows:
         best = ", ".join(f"{plain(n)} {number_text(v)}" for n, v in (row["best"] or {}).items())
+        if row["claim"] is not None:
+            best = f"{plain(next(iter(row['best'])))} {row['claim']}"
         table.add_row(
             row["name"],
             row["state"],
@@ -174,6 +182,7 @@ def show(
 ) -> None:
     """Show one trial: its configuration, why it was chosen, its curves and attempts."""
     from ..tools.audit import spared_in
+    from ..tools.claims import claim
     from ..tools.spec import SpecError
     from ..tools.study import trial_document
 
@@ -192,6 +201,12 @@ def show(
     )
     for key, value in trial.configuration.items():
         console.print(f"  {plain(key)} = {plain(value)}", markup=False, highlight=False)
+    if trial.is_repeat:
+        line = f"repeats trial {trial.repeat_of}, with seed {trial.seed}"
+        console.print(line, markup=False, highlight=False)
+    said = claim(study.spec, trials)
+    if said is not None and said.trial == number:
+        console.print(f"best {plain(said.metric)}: {said.sentence}", markup=False, highlight=False)
     if number in decisions:
         console.print(decision_text(decisions[number]), markup=False, highlight=False)
     if number in (spared := spared_in(study.events())):
@@ -221,14 +236,17 @@ def _print_attempts(console: Console, study: Study, trial: TrialRecord) -> None:
 
 @app.command()
 def best(name: Name, as_json: AsJson = False) -> None:
-    """Show the best configuration so far."""
+    """Show the best configuration so far, and what may be claimed of it."""
     from ..tools.analysis import best_trials
-    from ..tools.study import trial_document
+    from ..tools.claims import claim
+    from ..tools.study import claim_document, trial_document
 
     study = study_named(name)
     if as_json:
-        found = best_trials(study.spec, study.trials())
-        print_json([trial_document(trial, study.decisions()) for trial in found])
+        trials, decisions = study.trials(), study.decisions()
+        said = {"claim": claim_document(claim(study.spec, trials))}
+        best = best_trials(study.spec, trials)
+        print_json([trial_document(trial, decisions) | said for trial in best])
         return
     print_best(study)
 

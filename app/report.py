@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from ..tools.analysis import best_trials, counts, feasible, importance
 from ..tools.audit import AUDITED, audit_of, spared_in
 from ..tools.budget import Meter, read_meters
+from ..tools.claims import NO_CLAIM_OF_FRONTS, claim
 from ..tools.outcomes import Outcome
 from ..tools.plot_style import OUTCOME_COLORS
 from ..tools.plots import panels
@@ -32,7 +33,7 @@ _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
 _PRETEND = " (in a pretend lab: nothing was trained)"
-_ROUTINE = ("started", "stopping", "ended", AUDITED)
+_ROUTINE = ("started", "stopping", "ended", "repeating", "advice", AUDITED)
 """Events of every trial, which the trials themselves or the account of pruning tell."""
 _EVENTS_SHOWN = 200
 _TOP = 10
@@ -92,13 +93,15 @@ def _content(
     spec = study.spec
     own = [trial for trial in trials if not trial.imported]
     best = best_trials(spec, trials)
-    complete = [trial for trial in trials if trial.state is Outcome.COMPLETE]
+    complete = [t for t in trials if t.state is Outcome.COMPLETE and not t.is_repeat]
     failed = [t for t in trials if isinstance(t.state, Outcome) and t.state not in _GOOD_ENDS]
     meters = read_meters(
         spec,
-        trials=len(own),
+        trials=sum(trial.is_counted for trial in own),
         wall_seconds=study.wall_seconds,
         device_spent=sum(trial.seconds for trial in own),
+        tokens=sum(event.data.get("tokens", 0) for event in events),
+        dollars=sum(event.data.get("dollars", 0.0) for event in events),
     )
     return {
         "study": study,
@@ -107,14 +110,17 @@ def _content(
         "trials": trials,
         "decisions": decisions,
         "best": best,
+        "claim": claim(spec, trials),
+        "no_claim": NO_CLAIM_OF_FRONTS,
         "default": _default(own, decisions),
         "top": _ranked(spec, complete)[:_TOP],
         "feasible": {trial.number for trial in trials if feasible(trial, spec)},
-        "counts": counts(trials),
+        "counts": counts(trial for trial in trials if not trial.is_repeat),
+        "repeats": sum(trial.is_repeat for trial in trials),
+        "imported": sum(trial.imported for trial in trials),
         "audit": audit_of(spec, trials, spared_in(events)),
-        "imported": len(trials) - len(own),
         "importance": importance(spec, trials),
-        "meters": meters.all(),
+        "meters": [m for m in meters.all() if m.spent or m.cap or m.name.endswith("seconds")],
         "failed": failed,
         "failures": [(t, _error_tail(t)) for t in failed[-_FAILURES_SHOWN:]],
         "events": [e for e in events if e.kind not in _ROUTINE][-_EVENTS_SHOWN:],
@@ -241,10 +247,9 @@ def _seconds(value: float) -> str:
 
 
 def _meter(meter: Meter) -> str:
-    written = f"{meter.spent:g}" if meter.name == "trials" else _seconds(meter.spent)
-    if meter.cap is None:
-        return written
-    return f"{written} of {f'{meter.cap:g}' if meter.name == 'trials' else _seconds(meter.cap)}"
+    write = _seconds if meter.name.endswith("seconds") else "{:,.10g}".format
+    written = write(meter.spent)
+    return written if meter.cap is None else f"{written} of {write(meter.cap)}"
 
 
 def _moment(time: float | None) -> str:

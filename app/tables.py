@@ -135,11 +135,15 @@ def trials_table(
             *([] if latest is None else [str(step)]),
             seconds_text(seconds),
             *([Text(plain(_place(trial)))] if width >= _WIDE else []),
-            Text(plain(trial.source)),
+            Text(plain(_source(trial))),
             configuration,
             style="bold" if marked else "",
         )
     return table
+
+
+def _source(trial: TrialRecord) -> str:
+    return f"{trial.source} {trial.repeat_of}" if trial.is_repeat else trial.source
 
 
 def _place(trial: TrialRecord) -> str:
@@ -172,20 +176,36 @@ def meters_text(meters: Meters) -> str:
     """Return what of the budget is used: `12 of 40 trials, 1:02 of 10:00 wall time`."""
     parts = []
     for meter in meters.all():
+        if meter.name == "tokens" and meter.cap is None and meter.spent:
+            parts.append(f"{meter.spent:,.0f} tokens")
         if meter.cap is None:
             continue
-        if meter.name == "trials":
-            parts.append(f"{meter.spent:g} of {meter.cap:g} trials")
-        else:
-            name = meter.name.removesuffix("_seconds") + " time"
-            parts.append(f"{seconds_text(meter.spent)} of {seconds_text(meter.cap)} {name}")
+        match meter.name:
+            case "trials":
+                parts.append(f"{meter.spent:g} of {meter.cap:g} trials")
+            case "tokens":
+                parts.append(f"{meter.spent:,.0f} of {meter.cap:,.0f} tokens")
+            case "dollars":
+                parts.append(f"{meter.spent:.4f} of {meter.cap:g} dollars")
+            case _:
+                name = meter.name.removesuffix("_seconds") + " time"
+                parts.append(f"{seconds_text(meter.spent)} of {seconds_text(meter.cap)} {name}")
     return ", ".join(parts)
 
 
 def decision_text(decision: Decision) -> str:
     """Return why a configuration was chosen."""
     late = ", chosen before a fresher proposal was ready" if decision.deadline_missed else ""
-    return (
+    text = (
         f"{plain(decision.source)}: {plain(decision.reason)}{late} (saw {decision.seen_ended} "
         f"ended and {decision.seen_pending} pending trials, took {decision.seconds:.2f} s)"
     )
+    expected = decision.prediction
+    if expected is not None:
+        text += (
+            f"\nexpected {expected.mean:.4g}, four times in five between {expected.low:.4g} and "
+            f"{expected.high:.4g}"
+        )
+    if decision.prompt_version:
+        text += f"\nprompts {plain(decision.prompt_version)}, {decision.tokens:,} tokens"
+    return text

@@ -58,16 +58,20 @@ def study_named(name: str) -> Study:
 
 
 def print_best(study: Study) -> None:
-    """Print the best trials, or why there are none."""
+    """Print the best trials and what may be said of them, or why there are none."""
     from ..tools.analysis import best_trials
+    from ..tools.claims import NO_CLAIM_OF_FRONTS, claim
 
     console, trials = out(), study.trials(curves=False)
     best = best_trials(study.spec, trials)
     if not best:
         complete = any(trial.state == "complete" for trial in trials)
         console.print("No trial keeps the limits." if complete else "No trial is complete.")
+    found = claim(study.spec, trials)
     for trial in best[:10]:
         values = ", ".join(f"{n} {number_text(trial.metrics[n])}" for n in study.spec.objectives)
+        if found is not None:
+            values = f"{found.metric} {found.value}"
         console.print(
             Text.assemble(
                 ("best ", "bold green"),
@@ -78,3 +82,9 @@ def print_best(study: Study) -> None:
         )
     if len(best) > 10:
         console.print(f"… and {len(best) - 10} more on the Pareto front")
+    if best:
+        said = NO_CLAIM_OF_FRONTS if found is None else found.sentence
+        console.print(said, style="dim", markup=False, highlight=False, soft_wrap=True)
+    if found is not None and found.runs == 0:
+        way = f"Run it and the runner-up on fresh seeds with: luthier confirm {study.name}"
+        console.print(way, style="dim", markup=False, highlight=False, soft_wrap=True)

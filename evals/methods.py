@@ -33,6 +33,8 @@ class Method:
     """Whether the first trial after the shared ones is the task's default configuration, if any."""
     ours: bool = False
     """Whether a report compares it with all others."""
+    advised: bool = False
+    """Whether a language model takes part; such a method runs only if it is named."""
 
 
 def _random(task: Task, seed: int) -> BaseSampler:
@@ -71,22 +73,30 @@ def _classical_no_prior(task: Task, seed: int) -> BaseSampler:
     return ClassicalSampler(task.space, seed=seed, prior="none")
 
 
-def _code(*files: str) -> str:
-    """Return a hash of files of the package: where they change, results are not reused."""
+def code_of(*paths: str) -> str:
+    """Return a hash of files, or of all files in folders, of the package.
+
+    Where they change, results are not reused.
+    """
     package = Path(__file__).parent.parent
-    text = b"".join((package / file).read_bytes() for file in files)
-    return sha256(text).hexdigest()[:16]
+    found = [package / path for path in paths]
+    files = [file for path in found for file in ([path] if path.is_file() else _in(path))]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def _in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix in (".py", ".md"))
 
 
 _TEXTBOOK = ("textbook", "textbook_facts", "sensible")
 _NO_PRIOR: dict[str, Scalar] = {
     "start_up": 5,
     "default_first": True,
-    "code": _code("agent/classical.py"),
+    "code": code_of("agent/classical.py"),
 }
-_CLASSICAL = {
+CLASSICAL_SETTINGS: dict[str, Scalar] = {
     **_NO_PRIOR,
-    "prior": _code("agent/textbook_start.py", *(f"tools/{name}.py" for name in _TEXTBOOK)),
+    "prior": code_of("agent/textbook_start.py", *(f"tools/{name}.py" for name in _TEXTBOOK)),
 }
 
 METHODS = {
@@ -100,7 +110,7 @@ METHODS = {
             "classical",
             "Luthier's ClassicalSampler",
             _classical,
-            _CLASSICAL,
+            CLASSICAL_SETTINGS,
             default_first=True,
             ours=True,
         ),

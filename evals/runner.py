@@ -14,9 +14,9 @@ from pathlib import Path
 
 from .cells import run_cell
 from .lineage import lineage_of_now
-from .methods import METHODS, Method
+from .methods import Method
 from .results import Cell, Result, append, read_results, rewrite
-from .suites import load_task
+from .suites import all_methods, load_task
 from .task import EvalError
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -84,11 +84,12 @@ def run(
 def _missing(cells: Sequence[Cell], folder: Path, fingerprints: Mapping[str, str]) -> list[Cell]:
     """Drop the results that a changed task or method made worthless; return what is to be run."""
     results = read_results(folder)
+    methods = all_methods()
     valid = [
         r
         for r in results
         if fingerprints.get(r.task, r.fingerprint) == r.fingerprint
-        and (r.method not in METHODS or METHODS[r.method].settings == r.settings)
+        and (r.method not in methods or methods[r.method].settings == r.settings)
     ]
     rewrite(folder, valid)  # also without half a line at its end
     done = {result.cell for result in valid}
@@ -140,5 +141,5 @@ def _die_with_parent() -> None:
 
 
 def _run_named(cell: Cell, lineage: dict[str, str]) -> Result:
-    task, method = load_task(cell.task), METHODS[cell.method]
+    task, method = load_task(cell.task), all_methods()[cell.method]
     return run_cell(task, method, cell.seed, cell.trials, lineage)

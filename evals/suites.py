@@ -7,7 +7,7 @@ from functools import partial
 
 from ..tools.space import did_you_mean
 from . import hpo_tables, live, recorded, synthetic, twins
-from .methods import METHODS, Method
+from .methods import Method
 from .tables import Table, task_of
 from .task import EvalError, Task
 
@@ -74,12 +74,23 @@ def tasks_of(suite: str, only: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def methods_of(names: Sequence[str]) -> tuple[Method, ...]:
-    """Return the methods of these names, all of them if none is named.
+    """Return the methods of these names, all without a language model if none is named.
 
     Raises:
         EvalError: If there is none of a name.
     """
+    known = all_methods()
     for name in names:
-        if name not in METHODS:
-            raise EvalError(f"unknown method {name!r}" + did_you_mean(name, METHODS))
-    return tuple(METHODS[name] for name in names) or tuple(METHODS.values())
+        if name not in known:
+            raise EvalError(f"unknown method {name!r}" + did_you_mean(name, known))
+    if names:
+        return tuple(known[name] for name in names)
+    return tuple(method for method in known.values() if not method.advised)
+
+
+def all_methods() -> dict[str, Method]:
+    """Return all methods by name, those with a language model too."""
+    from .advised import ADVISED
+    from .methods import METHODS
+
+    return {**METHODS, **ADVISED}

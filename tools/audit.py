@@ -80,14 +80,15 @@ def audit_of(
         return None
     ((metric, direction),) = spec.objectives.items()
     sign = -1.0 if direction == "maximize" else 1.0
-    own = [trial for trial in trials if not trial.imported]
+    own = [trial for trial in trials if trial.is_counted]
     stopped = [trial for trial in own if trial.state is Outcome.PRUNED]
     complete = [trial for trial in own if trial.state is Outcome.COMPLETE]
     audited = [trial for trial in complete if trial.number in spared]
     if not stopped and not audited:
         return None
     good = sorted(
-        (t for t in trials if feasible(t, spec)), key=lambda t: (t.finished_at or 0.0, t.number)
+        (t for t in trials if feasible(t, spec) and not t.is_repeat),
+        key=lambda t: (t.finished_at or 0.0, t.number),
     )
     best, became_best = math.inf, set()
     for trial in good:

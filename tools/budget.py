@@ -18,7 +18,7 @@ class Meter:
     """One budgeted quantity."""
 
     name: str
-    """`trials`, `wall_seconds`, `device_seconds`."""
+    """`trials`, `wall_seconds`, `device_seconds`, `tokens`, `dollars`."""
     cap: float | None
     """None for no cap."""
     spent: float
@@ -38,10 +38,14 @@ class Meters:
     trials: Meter
     wall_seconds: Meter
     device_seconds: Meter
+    tokens: Meter
+    """Of the language model; without any left, the study goes on without it."""
+    dollars: Meter
+    """What it has cost, as far as that is known; likewise."""
 
     def all(self) -> list[Meter]:
         """Return the meters in the spec's order."""
-        return [self.trials, self.wall_seconds, self.device_seconds]
+        return [self.trials, self.wall_seconds, self.device_seconds, self.tokens, self.dollars]
 
     def refusal(self, expected_seconds: float | None, *, new_trial: bool = True) -> str | None:
         """Return why another attempt may not start, None if it may.
@@ -61,6 +65,20 @@ class Meters:
             )
         return None
 
+    def shortage(self, seconds: float, slots: int) -> str | None:
+        """Return why there is too little time left for something, None if it fits.
+
+        Args:
+            seconds: The device time that it takes.
+            slots: How many trials run at once.
+        """
+        for meter, needed in ((self.wall_seconds, seconds / slots), (self.device_seconds, seconds)):
+            if meter.left < needed or meter.left <= 0:
+                name = meter.name.removesuffix("_seconds")
+                left = max(0.0, meter.left)
+                return f"about {needed:.3g} s of {name} time are needed, but {left:.3g} s are left"
+        return None
+
     def overrun(self) -> str | None:
         """Return why even running trials must stop, None if they may go on."""
         for meter in (self.wall_seconds, self.device_seconds):
@@ -76,6 +94,8 @@ def read_meters(
     wall_seconds: float,
     device_spent: float,
     device_reserved: float = 0.0,
+    tokens: float = 0.0,
+    dollars: float = 0.0,
 ) -> Meters:
     """Return a study's meters. Imported trials cost nothing and are not counted in `trials`."""
     budget = spec.budget
@@ -85,6 +105,8 @@ def read_meters(
         device_seconds=Meter(
             "device_seconds", budget.device_seconds, device_spent, device_reserved
         ),
+        tokens=Meter("tokens", budget.tokens, tokens),
+        dollars=Meter("dollars", budget.dollars, dollars),
     )
 
 
@@ -96,7 +118,7 @@ def expected_trial_seconds(trials: Sequence[TrialRecord]) -> float | None:
     durations = (
         trial.seconds
         for trial in reversed(trials)
-        if trial.is_finished and not trial.imported and trial.attempts
+        if trial.is_finished and trial.is_counted and trial.attempts
     )
     newest = list(itertools.islice(durations, _NEWEST))
     return statistics.median(newest) if newest else None

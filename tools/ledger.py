@@ -32,6 +32,7 @@ from .records import (
     Decision,
     EventRecord,
     Owner,
+    Prediction,
     StudyRecord,
     TrialRecord,
     continued,
@@ -262,6 +263,10 @@ class Ledger:
                     seen_pending=row.seen_pending,
                     seconds=row.seconds,
                     deadline_missed=row.deadline_missed,
+                    prediction=_prediction(row.prediction),
+                    prompt_version=row.prompt_version or "",
+                    tokens=row.tokens,
+                    dollars=row.dollars,
                 )
                 for row in db.execute(query)
             }
@@ -361,7 +366,7 @@ class Ledger:
             stale = sa.and_(
                 c.study_id == study.id,
                 c.handled_at.is_(None),
-                c.kind.not_in(("resume", "retry")),
+                c.kind.not_in(("resume", "retry", "confirm")),
             )
             db.execute(sa.update(t.wishes).where(stale).values(handled_at=time.time()))
         # What the caller knows of the study may have been read before another worker's run.
@@ -405,6 +410,8 @@ def _trial(row: Any, attempts: Iterable[Any]) -> TrialRecord:
         finished_at=row.finished_at,
         attempts=tuple(_attempt(attempt, configuration) for attempt in attempts),
         imported=row.imported_from is not None,
+        repeat_of=row.repeat_of,
+        seed=row.seed,
     )
 
 
@@ -433,6 +440,13 @@ def _attempt(row: Any, configuration: Configuration) -> AttemptRecord:
         ended_for=row.ended_for,
         configuration=configuration if row.configuration is None else json.loads(row.configuration),
     )
+
+
+def _prediction(text: str | None) -> Prediction | None:
+    if text is None:
+        return None
+    data = json.loads(text)
+    return Prediction(**{**data, "raw": tuple(data["raw"])})
 
 
 def _event(row: Any) -> EventRecord:

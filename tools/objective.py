@@ -149,12 +149,14 @@ def build_request(
     attempt: int,
     lease: Lease,
     limit_seconds: float | None,
+    seed: int | None = None,
 ) -> Request:
-    """Return what the launcher needs to run one configuration.
+    """Return what the launcher needs to run one configuration, on the spec's seed or another.
 
     Environment variables of the trial are this process's own without Luthier's secrets, then the
     lease's, the protocol's (`tools.reporting`) and the spec's.
     """
+    seed = spec.seed if seed is None else seed
     inherited = without_secrets(os.environ)
     inherited.pop("RANK", None)  # whoever started Luthier with one did not mean the trials
     checkpoints = spec.executor.checkpoints
@@ -166,7 +168,7 @@ def build_request(
         "LUTHIER_KEEP_LAST": str(checkpoints.keep_last),
         "LUTHIER_KEEP_BEST": str(checkpoints.keep_best),
         "LUTHIER_DIRECTION": next(iter(spec.objectives.values())),
-        "LUTHIER_SEED": str(spec.seed),
+        "LUTHIER_SEED": str(seed),
         "LUTHIER_WAKE": str(study_folder / "wake"),
         "LUTHIER_STUDY": spec.name,
         "LUTHIER_TRIAL": str(trial),
@@ -178,7 +180,7 @@ def build_request(
     entry: dict[str, Any] | None = None
     match spec.objective:
         case ScriptObjective() as objective:
-            command, own = _script_call(objective, configuration, spec.seed, protocol)
+            command, own = _script_call(objective, configuration, seed, protocol)
             environment |= objective.environment | own
         case CallableObjective(reference=reference):
             pickled = study_folder / "objective.pkl"
@@ -223,6 +225,8 @@ def _script_call(
         case "json":
             if "config" in names:
                 command += argument(names["config"], protocol["LUTHIER_CONFIG"])
+            if objective.seed_argument is not None:
+                command += argument(objective.seed_argument, seed)
             return command, {}
         case "environment":
             variables = {names.get(name, name): _as_text(value) for name, value in values.items()}

@@ -22,9 +22,15 @@ _STATES = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRU
 
 
 def optuna_state(trial: TrialRecord) -> TrialState:
-    """Return the Optuna state that a trial is in; Optuna knows one kind of failure."""
+    """Return the Optuna state that a trial is in; Optuna knows one kind of failure.
+
+    A repeat counts as one, for Optuna would take it for a trial of its own, and a lucky one for the
+    best.
+    """
     if not isinstance(trial.state, Outcome):
         return TrialState.RUNNING
+    if trial.is_repeat:
+        return TrialState.FAIL
     return _STATES.get(trial.state, TrialState.FAIL)
 
 
@@ -190,7 +196,7 @@ class Mirror:
         if not copy.state.is_finished():
             return not copy.intermediate_values.keys() <= _curve(trial, self._spec).keys()
         known = (copy.user_attrs.get("outcome"), copy.user_attrs.get("reason"), copy.values)
-        complete = trial.state is Outcome.COMPLETE
+        complete = optuna_state(trial) is TrialState.COMPLETE
         values = [trial.metrics[name] for name in self._spec.objectives] if complete else None
         return known != (str(trial.state), trial.reason, values)
 

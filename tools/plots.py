@@ -95,6 +95,7 @@ def _curves(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
         trial
         for trial in trials
         if trial.state in (Outcome.COMPLETE, Outcome.PRUNED, "running")
+        and not trial.is_repeat
         and any(map(math.isfinite, (trial.curves or {}).get(name, {}).values()))
     ]
     if not drawn:
@@ -278,7 +279,7 @@ def _values_at(axes: Sequence[int]) -> Callable[[FrozenTrial], list[float]]:
 
 
 def _complete(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    return [trial for trial in trials if trial.state is Outcome.COMPLETE]
+    return [t for t in trials if t.state is Outcome.COMPLETE and not t.is_repeat]
 
 
 def _spread(

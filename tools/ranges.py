@@ -25,7 +25,7 @@ from .scales import (
 )
 from .script_declared import Declared, Kind, kind_of
 from .space import Scalar
-from .textbook_names import words_of
+from .textbook_names import is_seed_name, words_of
 
 _EXTREME = 1e12
 
@@ -225,8 +225,8 @@ def _chosen(declared: Declared) -> Proposal | Refusal:
 
 def is_seed(declared: Declared) -> bool:
     """Tell whether an argument takes the random seed."""
-    seed = re.search(r"_(seed|random_state)_$", words_of(declared.name)) is not None
-    return seed and declared.kind in {"int", "float"} and not declared.choices
+    number = declared.kind in {"int", "float"} and not declared.choices
+    return number and is_seed_name(declared.name)
 
 
 def _as_kind(value: Scalar, kind: Kind) -> Scalar:

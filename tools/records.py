@@ -83,11 +83,23 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """What was expected of a configuration before it was tried."""
+
+    mean: float
+    low: float
+    high: float
+    """80% of the outcomes are expected between `low` and `high`."""
+    raw: tuple[float, float]
+    """Mean and standard deviation before they were calibrated by earlier trials."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """Why a configuration was chosen."""
 
     source: str
-    """Who proposed it: `default`, `sobol`, `gp`, `tpe`, `random`, `import`, ..."""
+    """Who proposed it: `default`, `sobol`, `gp`, `tpe`, `random`, `import`, `confirm`, ..."""
     reason: str
     seen_ended: int = 0
     """Trials that had ended in the history it saw."""
@@ -97,6 +109,30 @@ class Decision:
     """Time that the proposal took."""
     deadline_missed: bool = False
     """Whether a fresher proposal was waited for in vain."""
+    prediction: Prediction | None = None
+    prompt_version: str = ""
+    """The prompts that it comes from, as `id@version`, if a language model proposed it."""
+    tokens: int = 0
+    """What was asked of the language model for it, and for others that came with it."""
+    dollars: float = 0.0
+    """What that cost, as far as it is known."""
+
+
+@dataclass(frozen=True)
+class AdviceRecord:
+    """What came of one question to the language model."""
+
+    cause: str = ""
+    """Why it was in vain; empty if it was not."""
+    message: str = ""
+    tokens: int = 0
+    dollars: float | None = 0.0
+    """None if the price is unknown."""
+    calls: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    """What was wrong with the answers, and how often."""
+    exam: float | None = None
+    """If it was an exam: the rank correlation of predictions with what had come out."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +156,25 @@ class TrialRecord:
     asked for."""
     imported: bool = False
     """Whether it was taken over from another study."""
+    repeat_of: int | None = None
+    """Of a repeat: the number of the trial whose configuration it runs again."""
+    seed: int | None = None
+    """Of a repeat: its seed; the others have the spec's."""
 
     @property
     def is_finished(self) -> bool:
         """Whether it has an outcome."""
         return isinstance(self.state, Outcome)
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether it runs the configuration of another trial again, as evidence for a claim."""
+        return self.repeat_of is not None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it costs one of the budget's trials."""
+        return not self.imported and not self.is_repeat
 
     @property
     def seconds(self) -> float:
@@ -154,10 +204,10 @@ class Wish:
     """What a front end asks of a study's worker."""
 
     id: int
-    kind: Literal["pause", "resume", "stop", "stop_trial", "retry"]
+    kind: Literal["pause", "resume", "stop", "stop_trial", "retry", "confirm"]
     data: dict[str, Any]
     """`resume`: changed caps under `budget`; `stop_trial`: its number under `trial`; `retry`: the
-    fields of a `retry.Retry`."""
+    fields of a `retry.Retry`; `confirm`: those of a `repeats.Confirm`."""
     author: str
 
 

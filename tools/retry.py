@@ -141,11 +141,23 @@ def plan(
     for trial in (trials[number] for number in retry.trials):
         if not trial.is_finished:
             continue
+        if trial.is_repeat:
+            _check_repeat(trial, retry)
         configuration = _changed(spec.search_space, trial, retry.set)
         if not retry.fresh:
             _check_checkpoint(trial, configuration, checkpoint_folder(trial.number))
         plans.append((trial, configuration))
     return plans
+
+
+def _check_repeat(trial: TrialRecord, retry: Retry) -> None:
+    what = f"trial {trial.number} is a repeat of trial {trial.repeat_of}"
+    if trial.state is Outcome.COMPLETE:
+        raise RetryError(
+            f"{what} and complete, so it stands as evidence; add others with `luthier confirm`"
+        )
+    if retry.set:
+        raise RetryError(f"{what}, whose configuration it must have; leave out --set")
 
 
 def _changed(

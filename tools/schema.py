@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -16,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision, which this code reads and writes."""
 
 metadata = MetaData()
@@ -65,6 +66,9 @@ trials = Table(
     Column("imported_from", ForeignKey("trials.id")),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
+    # Of a repeat: the number of the trial that it repeats, and its seed; NULL for the others.
+    Column("repeat_of", Integer),
+    Column("seed", BigInteger),
     UniqueConstraint("study_id", "number"),
 )
 

@@ -21,11 +21,13 @@ from pydantic import (
     model_validator,
 )
 
+from .adviser_spec import Adviser
 from .errors import LuthierError
 from .executor_spec import Executor
 from .pruner_spec import Pruner
 from .section import Seconds, Section
 from .space import Comparison, Parameter, SearchSpace, did_you_mean
+from .textbook_names import is_seed_name
 
 
 class SpecError(LuthierError, ValueError):
@@ -49,9 +51,17 @@ class ScriptObjective(Section):
     name; with `constants`, the constant (`LR`, `Config.lr`). What is not listed is `--NAME`, or
     NAME itself."""
     seed_argument: str | None = None
-    """The argument (variable, constant) that takes the seed, if the script has one."""
+    """The argument (variable, constant) that takes the seed, if the script has one; with `json`,
+    an argument."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Environment variables to set for every trial."""
+
+    def form_of(self, parameter: str) -> str | None:
+        """Return the argument, variable or constant that a parameter is passed as, if it is one."""
+        if self.pass_by == "json":
+            return None
+        named = f"--{parameter}" if self.pass_by == "arguments" else parameter
+        return self.arguments.get(parameter, named)
 
 
 class CallableObjective(Section):
@@ -107,6 +117,10 @@ class Budget(Section):
     """Seconds of device (or CPU slot) time, summed over the trials."""
     trial_seconds: Seconds | None = None
     """Seconds that one trial may take before it is stopped as timed out."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Tokens of the language model; without any left, the study goes on without it."""
+    dollars: float | None = Field(default=None, gt=0)
+    """What the language model may cost, in dollars; likewise."""
     silence_seconds: Seconds | None = None
     """Seconds that one trial may run without a report before it counts as hung, and is stopped as
     timed out. Default: five times the longest complete trial, at least 10 minutes."""
@@ -133,6 +147,15 @@ class Sampler(Section):
     values that a textbook recommends; not with the kinds `random` and `sobol`."""
 
 
+class Confirm(Section):
+    """How the result is confirmed once the study has come to its end."""
+
+    repeats: int = Field(default=0, ge=0, le=1000)
+    """How often the best configuration and the runner-up are run again, on fresh seeds. It costs
+    none of the budget's trials, but of its time, of which the search leaves up to half for it.
+    Fewer than 3 confirm nothing, 5 are sensible; 0 leaves it to `luthier confirm`."""
+
+
 class StudySpec(Section):
     """What to tune, for what, within which limits."""
 
@@ -152,6 +175,8 @@ class StudySpec(Section):
     executor: Executor = Field(default_factory=Executor)
     sampler: Sampler = Field(default_factory=Sampler)
     pruner: Pruner = Field(default_factory=Pruner)
+    confirm: Confirm = Field(default_factory=Confirm)
+    adviser: Adviser = Field(default_factory=Adviser)
     seed: int = Field(default=0, ge=0, lt=1 << 32)
     """Seed of the sampler and of every trial. Never tuned."""
 
@@ -202,7 +227,29 @@ class StudySpec(Section):
                         f"`objective.arguments` names an unknown parameter {name!r}"
                         + did_you_mean(name, known)
                     )
+        if self.confirm.repeats and len(self.objectives) > 1:
+            raise ValueError(
+                "`confirm.repeats` needs a single metric to maximize or minimize, but there are "
+                f"{', '.join(map(repr, self.objectives))}; leave it out"
+            )
+        self._check_seeds()
         return self
+
+    def _check_seeds(self) -> None:
+        """Refuse a space that tunes the seed: the luckiest one says nothing about the others."""
+        for name in self.space:
+            if is_seed_name(name):
+                raise ValueError(
+                    f"parameter {name!r} is named like a seed, and seeds are never tuned; take it "
+                    "out of `space`, or give it another name if it is none"
+                )
+            if isinstance(self.objective, ScriptObjective):
+                form = self.objective.form_of(name)
+                if form is not None and form == self.objective.seed_argument:
+                    raise ValueError(
+                        f"parameter {name!r} is passed as {form!r}, which is the `seed_argument`, "
+                        "and seeds are never tuned; take it out of `space`"
+                    )
 
     @cached_property
     def search_space(self) -> SearchSpace:

@@ -6,12 +6,14 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .analysis import best_trials
 from .audit import Audit, audit_of, spared_in
+from .budget import Meters, read_meters
+from .claims import Claim, claim
 from .ledger import Ledger, StudyNotFoundError, open_ledger
 from .outcomes import Outcome
 from .records import Decision, EventRecord, Owner, StudyRecord, TrialRecord
@@ -78,6 +80,10 @@ class Study:
         """Return what pruning saved and cost so far, None if it had nothing to do."""
         return audit_of(self.spec, self.trials(), spared_in(self.events()))
 
+    def claim(self) -> Claim | None:
+        """Return what may be said of the best trial; None without one, and of a Pareto front."""
+        return claim(self.spec, self.trials(curves=False))
+
     def attempt_folder(self, trial: TrialRecord) -> Path:
         """Return the folder with the logs and weights of a trial's latest attempt."""
         number = trial.attempts[-1].number if trial.attempts else 0
@@ -137,12 +143,28 @@ def trial_row(trial: TrialRecord) -> dict[str, Any]:
         "attempts": len(trial.attempts),
         "source": trial.source,
         "imported": trial.imported,
+        "repeat_of": trial.repeat_of,
+        "seed": trial.seed,
         "reason": trial.reason,
     }
 
 
+def read_study_meters(ledger: Ledger, study: StudyRecord, trials: Sequence[TrialRecord]) -> Meters:
+    """Return what is spent and reserved of a study's budget, as its ledger has it."""
+    spent, reserved = ledger.spending(study, "device_seconds")
+    return read_meters(
+        study.spec,
+        trials=sum(trial.is_counted for trial in trials),
+        wall_seconds=study.wall_seconds,
+        device_spent=spent,
+        device_reserved=reserved,
+        tokens=ledger.spending(study, "tokens")[0],
+        dollars=ledger.spending(study, "dollars")[0],
+    )
+
+
 _FIRST_COLUMNS = ("number", "state")
-_LAST_COLUMNS = ("seconds", "attempts", "source", "imported", "reason")
+_LAST_COLUMNS = ("seconds", "attempts", "source", "imported", "repeat_of", "seed", "reason")
 
 
 def _metric_column(name: str) -> str:
@@ -175,6 +197,8 @@ def open_or_create(ledger: Ledger, spec: StudySpec, working_directory: Path) -> 
     ]
     if only_budget:
         ways.insert(0, f"`luthier resume {spec.name} --trials N` to change its budget")
+    if all(change.path.startswith("confirm.") for change in changes):
+        ways.insert(0, f"`luthier confirm {spec.name} --repeats N` to repeat its best trials")
     raise StudyConflictError(
         f"study {spec.name!r} has another spec ({'; '.join(map(str, changes))}); "
         f"use {' or '.join(ways)}"
@@ -207,7 +231,7 @@ def branch(
 
     Trials stay valid if the objective is the same, their configuration lies in the new space, and
     they reported every metric that the new spec optimises (as a finite number) or limits. Killed
-    ones are left behind.
+    ones are left behind, and repeats: a claim of the new study needs its own.
 
     Raises:
         LedgerError: If the name is taken.
@@ -229,7 +253,7 @@ def valid_trials(
 
 
 def _is_valid(trial: TrialRecord, spec: StudySpec, needed: set[str]) -> bool:
-    if not isinstance(trial.state, Outcome) or trial.state in _NO_LESSON:
+    if not isinstance(trial.state, Outcome) or trial.state in _NO_LESSON or trial.is_repeat:
         return False
     if not spec.search_space.contains(trial.configuration):
         return False
@@ -261,7 +285,7 @@ def export_study(study: Study, path: Path) -> None:
 
 def to_document(study: Study) -> dict[str, Any]:
     """Return a study as JSON-ready data: the spec, and every trial with its curve and decision."""
-    record, decisions = study.record, study.decisions()
+    record, decisions, trials = study.record, study.decisions(), study.trials()
     return {
         "name": record.name,
         "state": study.state,
@@ -269,8 +293,14 @@ def to_document(study: Study) -> dict[str, Any]:
         "parent": record.parent,
         "spec": record.spec.to_dict(),
         "spec_hash": record.spec.content_hash(),
-        "trials": [trial_document(trial, decisions) for trial in study.trials()],
+        "claim": claim_document(claim(record.spec, trials)),
+        "trials": [trial_document(trial, decisions) for trial in trials],
     }
+
+
+def claim_document(found: Claim | None) -> dict[str, Any] | None:
+    """Return a claim as JSON-ready data, with its sentence."""
+    return None if found is None else {"sentence": found.sentence, **asdict(found)}
 
 
 def trial_document(trial: TrialRecord, decisions: dict[int, Decision]) -> dict[str, Any]:
@@ -288,6 +318,8 @@ def trial_document(trial: TrialRecord, decisions: dict[int, Decision]) -> dict[s
         },
         "decision": None if decision is None else vars(decision),
         "imported": trial.imported,
+        "repeat_of": trial.repeat_of,
+        "seed": trial.seed,
         "created_at": trial.created_at,
         "finished_at": trial.finished_at,
         "attempts": [vars(attempt) for attempt in trial.attempts],

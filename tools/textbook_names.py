@@ -70,6 +70,11 @@ def words_of(name: str) -> str:
     return f"_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}_"
 
 
+def is_seed_name(name: str) -> bool:
+    """Tell whether a parameter of this name is a random seed."""
+    return re.search(r"_(seed|random_state)_$", words_of(name)) is not None
+
+
 def model_of(names: Sequence[str]) -> Model | None:
     """Return the model that has parameters of these names, given as words."""
     return next((m for m, signs in _MODELS if all(_any(sign, names) for sign in signs)), None)

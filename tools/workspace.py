@@ -29,6 +29,10 @@ class Workspace:
         """Where reports are written."""
         return self.folder / "reports"
 
+    def recording_folder(self, study: str) -> Path:
+        """Where the language model's answers to a study are kept."""
+        return self.folder / "recordings" / study
+
     def study_folder(self, study: str) -> Path:
         """Where a study's files are."""
         return self.folder / "trials" / study

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from .database import Database, LedgerError, add_event, bump, insert, update, va
 from .metrics import Report
 from .outcomes import StopReason, Verdict
 from .records import (
+    AdviceRecord,
     AttemptRecord,
     Decision,
     StudyRecord,
@@ -26,6 +27,7 @@ from .records import (
     Wish,
     to_json,
 )
+from .repeats import Repeat
 from .space import Configuration
 from .spec import StudySpec
 
@@ -127,6 +129,26 @@ class Writer:
         with self._fenced() as db:
             self._add_event(db, kind, trial, data)
 
+    def record_advice(self, advice: AdviceRecord) -> None:
+        """Store what was asked of the language model, and what it cost."""
+        with self._fenced() as db:
+            for meter, spent in (("tokens", advice.tokens), ("dollars", advice.dollars)):
+                if spent:
+                    insert(
+                        db,
+                        t.spending,
+                        study_id=self.study.id,
+                        meter=meter,
+                        reserved=0.0,
+                        spent=spent,
+                    )
+            data = {
+                name: value
+                for name, value in vars(advice).items()
+                if value not in ("", 0, None, {})
+            }
+            self._add_event(db, "no_advice" if advice.cause else "advice", None, data)
+
     def add_trial(
         self,
         number: int,
@@ -148,7 +170,10 @@ class Writer:
                 source=decision.source,
                 created_at=now,
             )
-            insert(db, t.decisions, trial_id=trial_id, **vars(decision))
+            expected = decision.prediction
+            prediction = None if expected is None else to_json(vars(expected))
+            fields = {**vars(decision), "prediction": prediction}
+            insert(db, t.decisions, trial_id=trial_id, **fields)
             trial = TrialRecord(
                 id=trial_id,
                 number=number,
@@ -162,6 +187,48 @@ class Writer:
                 curves={},
             )
             return self._add_attempt(db, trial, slot, reserved_seconds)
+
+    def add_repeats(self, number: int, repeats: Sequence[Repeat]) -> list[TrialRecord]:
+        """Store repeats of trials, all at one moment, to wait for their attempts; return them.
+
+        Args:
+            number: The first one's number.
+            repeats: What to run, in this order.
+        """
+        now = self.clock.time()
+        added = []
+        with self._fenced() as db:
+            for offset, repeat in enumerate(repeats):
+                values: dict[str, Any] = {
+                    "number": number + offset,
+                    "source": "confirm",
+                    "created_at": now,
+                    "repeat_of": repeat.of.number,
+                    "seed": repeat.seed,
+                }
+                trial_id = insert(
+                    db,
+                    t.trials,
+                    study_id=self.study.id,
+                    state="waiting",
+                    configuration=to_json(repeat.configuration),
+                    **values,
+                )
+                insert(db, t.decisions, trial_id=trial_id, **vars(repeat.decision))
+                self._add_event(db, "repeating", repeat.of.number, {"trial": number + offset})
+                added.append(
+                    TrialRecord(
+                        id=trial_id,
+                        state="waiting",
+                        reason="",
+                        configuration=repeat.configuration,
+                        metrics={},
+                        finished_at=None,
+                        curves={},
+                        **values,
+                    )
+                )
+        return added
 
     def add_attempt(self, trial: TrialRecord, slot: str, reserved_seconds: float) -> TrialRecord:
         """Store another attempt at a waiting trial, and return the trial."""

@@ -171,5 +171,6 @@ class LanguageModel(Protocol):
         """Return how probable each option is as the first token of the answer.
 
         Raises:
-            LLMError: If the endpoint gives no log-probabilities, or none of an option.
+            LLMError: If the endpoint gives no log-probabilities, or only of other tokens. An
+                option that is not among the likeliest tokens counts as impossible.
         """

@@ -36,6 +36,15 @@ def trial(number: int, state: Any = "running", *attempts: AttemptRecord, **rest:
 COMPLETE, LOST = Outcome.COMPLETE, Outcome.INFRASTRUCTURE
 
 
+def test_the_trials_that_have_ended_are_counted_also_when_one_runs_again() -> None:
+    history = History([trial(0, COMPLETE), trial(1), trial(2, "waiting")], 0.0)
+    assert history.ended == 1
+    history.put(trial(1, COMPLETE))
+    assert history.ended == 2
+    history.put(trial(0, "waiting"))
+    assert history.ended == 1
+
+
 def test_a_trial_that_waits_is_found_until_it_runs_again() -> None:
     history = History([], 0.0)
     for number in range(3):

@@ -82,13 +82,7 @@ class Sampler:
 
 
 def proposal(known, source, seconds=0.0):
-    decision = Decision(
-        source=source,
-        reason=source,
-        seen_ended=sum(t.is_finished for t in known),
-        seen_pending=sum(not t.is_finished for t in known),
-        seconds=seconds,
-    )
+    decision = Decision(source=source, reason=source, seconds=seconds)
     return Proposal({"x": smallest_unused(known)}, decision)
 
 
@@ -104,6 +98,10 @@ class Bench:
             depth=depth,
             on_ready=self.ready.release,
         )
+
+    def tell(self, *states):
+        known = history(*states)
+        self.queue.prepare(known, sum(t.is_finished for t in known))
 
     def until_ready(self):
         assert self.ready.acquire(timeout=SECONDS)
@@ -152,7 +150,7 @@ def test_nothing_is_proposed_before_it_is_asked_for(bench):
 
 
 def test_a_proposal_is_prepared_ahead_and_taken_at_once(bench):
-    bench.queue.prepare(history(Outcome.COMPLETE, "running"))
+    bench.tell(Outcome.COMPLETE, "running")
     assert xs(bench.make()) == [0, 1]
     taken = bench.queue.take(*PATIENT)
     assert taken.configuration == {"x": 2}
@@ -160,7 +158,7 @@ def test_a_proposal_is_prepared_ahead_and_taken_at_once(bench):
 
 
 def test_after_one_is_taken_the_next_knows_of_it(bench):
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.make()
     bench.queue.take(*PATIENT)
     shown = bench.make()
@@ -170,39 +168,39 @@ def test_after_one_is_taken_the_next_knows_of_it(bench):
 
 
 def test_a_fresher_one_is_waited_for_until_patience_ends(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     bench.make()
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     assert bench.queue.take(0.0, 5.0) is None
     assert bench.queue.take(4.9, 5.0) is None
     taken = bench.queue.take(5.0, 5.0)
     assert (taken.configuration, taken.decision.deadline_missed) == ({"x": 1}, True)
-    assert taken.decision.seen_ended == 0
+    assert (taken.decision.seen_ended, taken.decision.seen_pending) == (0, 1)
 
 
 def test_a_fresher_one_replaces_the_older(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     bench.make(source="old")
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.make(source="new")
     taken = bench.queue.take(*PATIENT)
     assert (taken.decision.source, taken.decision.deadline_missed) == ("new", False)
 
 
 def test_one_that_took_longer_than_the_patience_is_taken_at_once(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     bench.make(seconds=3.0)
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     assert bench.queue.take(0.0, 3.5) is None
     assert bench.queue.take(0.0, 2.5).decision.deadline_missed
 
 
 def test_a_result_that_arrives_meanwhile_does_not_lose_the_work(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     shown = bench.sampler.asked()
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.answer(source="old")
     bench.until_ready()
     assert xs(bench.sampler.asked()) == xs(shown), "the new history is worked on already"
@@ -211,7 +209,7 @@ def test_a_result_that_arrives_meanwhile_does_not_lose_the_work(bench):
 
 
 def test_as_many_as_wanted_are_prepared_and_each_has_seen_those_before(deep):
-    deep.queue.prepare(history(Outcome.COMPLETE))
+    deep.tell(Outcome.COMPLETE)
     assert [xs(deep.make()) for _ in range(3)] == [[0], [0, 1], [0, 1, 2]]
     assert deep.sampler.entered.empty()
     taken = [deep.queue.take(*PATIENT) for _ in range(3)]
@@ -220,7 +218,7 @@ def test_as_many_as_wanted_are_prepared_and_each_has_seen_those_before(deep):
 
 
 def test_one_that_is_made_while_another_is_taken_stays_good(deep):
-    deep.queue.prepare(history())
+    deep.tell()
     deep.make()
     assert xs(deep.sampler.asked()) == [0]
     assert deep.queue.take(*PATIENT).configuration == {"x": 0}
@@ -230,9 +228,9 @@ def test_one_that_is_made_while_another_is_taken_stays_good(deep):
 
 
 def test_what_is_made_while_an_older_one_is_taken_is_made_again(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     bench.make(source="old")
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     assert xs(bench.sampler.asked()) == [0], "it has not seen the one that is taken now"
     assert bench.queue.take(*AFTER_PATIENCE).configuration == {"x": 1}
     bench.sampler.answer(source="blind")
@@ -242,10 +240,10 @@ def test_what_is_made_while_an_older_one_is_taken_is_made_again(bench):
 
 
 def test_older_ones_that_are_left_are_still_different(deep):
-    deep.queue.prepare(history("running"))
+    deep.tell("running")
     for _ in range(3):
         deep.make()
-    deep.queue.prepare(history(Outcome.COMPLETE))
+    deep.tell(Outcome.COMPLETE)
     taken = [deep.queue.take(*AFTER_PATIENCE).configuration["x"] for _ in range(3)]
     assert taken == [1, 2, 3]
 
@@ -254,7 +252,7 @@ def test_older_ones_that_are_left_are_still_different(deep):
 
 
 def test_the_fallback_answers_at_once_when_the_sampler_fails(bench):
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     bench.sampler.fail(ValueError("singular matrix"))
     bench.until_ready()
@@ -265,7 +263,7 @@ def test_the_fallback_answers_at_once_when_the_sampler_fails(bench):
 
 
 def test_after_a_failure_the_sampler_is_asked_again_with_what_was_taken(bench):
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     bench.sampler.fail()
     bench.until_ready()
@@ -275,29 +273,29 @@ def test_after_a_failure_the_sampler_is_asked_again_with_what_was_taken(bench):
 
 
 def test_after_a_failure_a_new_result_lets_the_sampler_try_again(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     bench.sampler.asked()
     bench.sampler.fail()
     bench.until_ready()
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.make()
     taken = bench.queue.take(*PATIENT)
     assert (taken.decision.source, taken.decision.seen_ended) == ("model", 1)
 
 
 def test_a_failure_on_an_old_history_does_not_count_against_the_new_one(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     bench.sampler.asked()
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.fail()
     bench.make()
     assert bench.queue.take(*PATIENT).decision.source == "model"
 
 
 def test_an_older_proposal_is_better_than_the_fallback(bench):
-    bench.queue.prepare(history("running"))
+    bench.tell("running")
     bench.make(source="old")
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     bench.sampler.fail()
     bench.until_ready()
@@ -306,7 +304,7 @@ def test_an_older_proposal_is_better_than_the_fallback(bench):
 
 
 def test_the_fallback_answers_when_the_sampler_hangs(bench):
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     assert bench.queue.take(10.0, 1.0) is None
     assert bench.queue.take(25.0, 30.0) is None, "patience may be longer than that"
@@ -316,7 +314,7 @@ def test_the_fallback_answers_when_the_sampler_hangs(bench):
 
 
 def test_what_hung_is_thrown_away_when_it_comes_at_last(bench):
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     assert bench.queue.take(25.0, 1.0).configuration == {"x": 1}
     bench.sampler.answer(source="too late")
@@ -326,7 +324,7 @@ def test_what_hung_is_thrown_away_when_it_comes_at_last(bench):
 
 
 def test_the_fallback_knows_of_all_that_were_taken(bench):
-    bench.queue.prepare(history(Outcome.COMPLETE))
+    bench.tell(Outcome.COMPLETE)
     bench.sampler.asked()
     taken = [bench.queue.take(25.0, 1.0).configuration["x"] for _ in range(3)]
     assert taken == [1, 2, 3]
@@ -337,7 +335,7 @@ def test_the_fallback_knows_of_all_that_were_taken(bench):
 
 def test_close_waits_for_the_proposal_that_is_being_made():
     bench = Bench()
-    bench.queue.prepare(history())
+    bench.tell()
     bench.sampler.asked()
     closing = threading.Thread(target=bench.queue.close)
     closing.start()
@@ -423,7 +421,7 @@ class AnyOrder(RuleBasedStateMachine):
         if running and share:
             ended = data.draw(st.sampled_from(running))
             self.trials[ended.number] = replace(ended, state=Outcome.COMPLETE)
-        self.bench.queue.prepare(self.trials)
+        self.bench.queue.prepare(self.trials, sum(t.is_finished for t in self.trials))
         self.settle()
 
     @precondition(lambda self: self.inside is not None)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from luthier.tools import objective
+from luthier.tools.ledger import LeaseHeldError
 from luthier.tools.outcomes import Outcome
 from luthier.tools.spec import SpecError
 from luthier.tools.study import StudyConflictError
@@ -245,7 +247,7 @@ def test_the_result_says_what_the_study_came_to() -> None:
     assert result.best_configuration == {"x": result.best_value}
     text = str(result)
     assert text.startswith("study 'mine' finished (all 4 trials are used): 4 of 4 trials complete")
-    assert f"best {result.best_value:.6g} with" in text
+    assert f"best {result.best_value:.6g}, single run, with" in text
 
 
 def test_the_result_of_a_study_without_a_complete_trial_has_no_best() -> None:
@@ -345,3 +347,45 @@ def test_devices_that_are_not_there_are_missed_before_anything_is_written(
     with pytest.raises(luthier.LuthierError, match="no CUDA device is visible"):
         tune(lambda config: config["x"], executor={"device": "cuda"})
     assert not home.exists()
+
+
+# Confirming
+
+
+def test_a_result_can_be_confirmed() -> None:
+    result = tune(lambda config: config["x"] + 1e-3 * random.random(), budget=3)
+    assert result.claim is not None
+    assert result.claim.status == "single run"
+    assert ", single run, with {'x': " in str(result)
+    confirmed = result.confirm(repeats=3)
+    assert confirmed.claim is not None
+    assert confirmed.claim.status == "confirmed"
+    assert confirmed.best_value == confirmed.claim.estimate
+    assert ": 3 of 3 trials complete, best " in str(confirmed)
+    assert ", confirmed better than trial" in str(confirmed)
+    assert len(confirmed.trials) == 9
+    again = luthier.confirm(result.study.name, repeats=4, progress=False)
+    assert again.claim is not None
+    assert again.claim.runs == 4
+
+
+def test_each_repeat_has_a_seed_of_its_own_and_trials_share_theirs() -> None:
+    def train(config: dict[str, float]) -> dict[str, float]:
+        noise = 1e-3 * random.random()
+        return {"loss": config["x"] + noise, "noise": noise, "seed": luthier.seed()}
+
+    result = tune(train, seed=4, confirm={"repeats": 2}, budget=2)
+    metrics = [trial.metrics for trial in result.trials]
+    assert [m["seed"] for m in metrics] == [4, 4, 5, 5, 6, 6]
+    noises = [m["noise"] for m in metrics]
+    assert noises[0::2] == noises[1::2]
+    assert len(set(noises)) == 3
+
+
+def test_a_study_that_somebody_runs_is_left_to_them() -> None:
+    result = tune(lambda config: config["x"])
+    writer = result.study.ledger.acquire(result.study.record)
+    with pytest.raises(LeaseHeldError):
+        result.confirm()
+    writer.release()
+    assert not [e for e in result.study.events() if e.kind in ("wish", "refused")]

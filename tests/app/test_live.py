@@ -218,7 +218,7 @@ def test_a_run_is_followed_and_leaves_one_picture(
     assert "finished  6 of 6 trials" in lines[0]
     assert "6 complete" in lines[1]
     assert sum(line.split()[:1] == ["trial"] for line in lines) == 1
-    assert "best loss" in "".join(lines[-4:])
+    assert "best loss" in "".join(lines[-7:])
 
 
 WAIT = """

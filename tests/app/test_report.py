@@ -147,7 +147,7 @@ class TestHeadline:
         )
         for text in (written.text.replace(" .", "."), written.markdown):
             assert sentence in text
-            assert "A single run each; no statistical claim is made." in text
+            assert "A single run; no statistical claim is made." in text
 
     def test_best_is_the_default_configuration(self, report):
         written = report(study(), [trial(0)], {0: Decision("default", "")})

@@ -18,6 +18,7 @@ from luthier.tools.ledger import (
 from luthier.tools.metrics import Report
 from luthier.tools.outcomes import Outcome, StopReason, Verdict
 from luthier.tools.records import Decision
+from luthier.tools.repeats import Repeat
 from luthier.tools.spec import parse_spec
 from luthier.tools.workspace import Workspace, find_workspace
 from luthier.tools.writer import LeaseLostError, Writer
@@ -358,6 +359,7 @@ def calls(writer, trial, wish):
         "change_budget": lambda: writer.change_budget(spec(budget={"trials": 7})),
         "note": lambda: writer.note("hello"),
         "add_trial": lambda: add(writer, 1),
+        "add_repeats": lambda: writer.add_repeats(2, [Repeat(trial, seed=1, index=1)]),
         "add_attempt": lambda: writer.add_attempt(trial, "cpu:0", 0.0),
         "record_reports": lambda: writer.record_reports(trial, [Report(1, {"loss": 1.0})]),
         "note_stop": lambda: writer.note_stop(trial, StopReason.STOP, None),

@@ -41,7 +41,7 @@ def recipe(**options):
     )
 
 
-def request(made, folder, configuration=None, **slot):
+def request(made, folder, configuration=None, seed=None, **slot):
     return build_request(
         made,
         study_folder=folder,
@@ -52,6 +52,7 @@ def request(made, folder, configuration=None, **slot):
         attempt=1,
         lease=Lease("cpu:0", ("cpu",), slot),
         limit_seconds=None,
+        seed=seed,
     )
 
 
@@ -186,6 +187,15 @@ def test_a_script_gets_its_arguments_in_the_order_of_the_configuration(tmp_path)
     ]
     assert built.entry is None
     assert built.metric_names == ["loss", "acc"]
+
+
+@pytest.mark.parametrize("pass_by", ["arguments", "json"])
+def test_a_repeat_gets_a_seed_of_its_own(tmp_path, pass_by):
+    made = script("python", "t.py", pass_by=pass_by, seed_argument="--seed")
+    for seed, said in ((None, "0"), (8, "8")):
+        built = request(made, tmp_path, {}, seed)
+        assert built.command[-2:] == ["--seed", said]
+        assert built.environment["LUTHIER_SEED"] == said
 
 
 def test_another_python_is_left_as_it_is(tmp_path):

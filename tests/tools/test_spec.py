@@ -242,6 +242,15 @@ def without_momentum():
             "executor: `devices_per_trial` is about CUDA devices, but `device` is 'cpu'",
         ),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, but got -1"),
+        ({"confirm": {"repeats": -1}}, "confirm.repeats: Input should be greater than or equal"),
+        (
+            {
+                "confirm": {"repeats": 3},
+                "metrics": {"a": {"direction": "maximize"}, "b": {"direction": "minimize"}},
+                "limits": [],
+            },
+            "`confirm.repeats` needs a single metric to maximize or minimize, but there are 'a'",
+        ),
     ],
 )
 def test_bad_input_gives_one_sentence_with_the_place(changes, message):
@@ -334,3 +343,27 @@ def test_a_recipe_brings_its_space_and_metric():
     assert "learning_rate" in made.space
     assert made.objectives == {"val_acc": "maximize"}
     assert parse_spec(yaml.safe_load(made.to_yaml())) == made
+
+
+SEED = {"type": "int", "low": 0, "high": 9}
+
+
+@pytest.mark.parametrize("name", ["seed", "random_state", "data-seed", "RandomSeed"])
+def test_a_seed_is_never_tuned(name):
+    with pytest.raises(SpecError, match="is named like a seed, and seeds are never tuned; take it"):
+        spec(space={name: SEED}, constraints=[])
+
+
+@pytest.mark.parametrize(
+    ("pass_by", "form"), [("arguments", "--s"), ("environment", "s"), ("constants", "s")]
+)
+def test_what_is_passed_as_the_seed_is_never_tuned(pass_by, form):
+    objective = {"kind": "script", "command": ["python", "t.py"], "pass_by": pass_by}
+    with pytest.raises(SpecError, match=f"'s' is passed as '{form}', which is the `seed_argument`"):
+        spec(objective=objective | {"seed_argument": form}, space={"s": SEED}, constraints=[])
+    assert spec(objective=objective, space={"s": SEED}, constraints=[]).space
+
+
+@pytest.mark.parametrize("name", ["seed_length", "seeds_per_row", "reseed_every"])
+def test_what_only_has_to_do_with_seeds_may_be_tuned(name):
+    assert name in spec(space={name: SEED}, constraints=[]).space

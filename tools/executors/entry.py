@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +30,9 @@ def run_entry(entry: dict[str, Any]) -> None:
         options = recipe.Options.model_validate(entry["options"])
         result: Any = recipe.train(configuration, options, reporting.seed())
     else:
-        result = load_function(entry)(configuration)
+        function = load_function(entry)
+        _seed_what_is_loaded(reporting.seed())
+        result = function(configuration)
     if result is None:
         return
     if isinstance(result, Mapping):
@@ -41,6 +45,19 @@ def run_entry(entry: dict[str, Any]) -> None:
         raise TypeError(
             f"the function must return None, a number or a dict of numbers, but got {result!r}"
         )
+
+
+def _seed_what_is_loaded(seed: int) -> None:
+    """Seed the global generators, which a forked process would share with all others."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        np.random.seed(seed)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
 
 
 def load_function(entry: dict[str, Any]) -> Any:

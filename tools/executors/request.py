@@ -36,6 +36,24 @@ class Request:
     log_bytes: int
 
 
+REHEARSAL = Request(
+    folder="",
+    working_directory="",
+    environment={},
+    command=None,
+    entry={},
+    import_path=[],
+    devices=[],
+    patterns={},
+    metric_names=[],
+    limit_seconds=None,
+    memory_bytes=None,
+    grace_seconds=0.0,
+    log_bytes=0,
+)
+"""Nothing that anybody wants to run."""
+
+
 def encode(request: Request) -> bytes:
     """Return a request as one line."""
     return json.dumps(vars(request)).encode() + b"\n"

@@ -22,8 +22,10 @@ from typing import NoReturn
 from .launcher import launch
 from .trial import exit_always, thread_pools
 
-_SPARES = 2
+SPARES = 4
 """Launchers that wait for a request; several trials often end at the same time."""
+_QUIET_SECONDS = 0.01
+"""How long nobody must have asked before another is made, which slows a trial that just begins."""
 ENVIRONMENT = {
     # Numeric libraries must not start threads on their import, which a fork would lose.
     "OMP_NUM_THREADS": "1",
@@ -50,7 +52,7 @@ def serve(preload: list[str]) -> NoReturn:
     received = b""
     while True:
         # Who has asked already is not kept waiting for those who may ask later.
-        while len(spares) < _SPARES and not (spares and select.select([0], [], [], 0)[0]):
+        while len(spares) < SPARES and not (spares and _is_asked(_QUIET_SECONDS)):
             spares.append(_fork_launcher())
         block = os.read(0, 1 << 16)
         if not block:
@@ -59,6 +61,11 @@ def serve(preload: list[str]) -> NoReturn:
         for line in lines:
             while not _hand_over(line, spares.popleft() if spares else _fork_launcher()):
                 pass  # somebody killed it in its sleep
+
+
+def _is_asked(seconds: float) -> bool:
+    """Wait for a request, and tell whether one came in time."""
+    return bool(select.select([0], [], [], seconds)[0])
 
 
 def _import(modules: list[str]) -> None:

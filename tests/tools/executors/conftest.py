@@ -11,7 +11,7 @@ from luthier.tools.objective import build_request
 from luthier.tools.outcomes import classify
 from luthier.tools.spec import parse_spec
 
-SECONDS = 30.0
+SECONDS = 60.0
 """How long a test waits at most for anything."""
 
 NOTES = """\

@@ -8,6 +8,7 @@ from pathlib import Path
 import luthier.tools.executors.server
 import pytest
 from luthier.tools.executors.request import without_secrets
+from luthier.tools.executors.server import SPARES
 from luthier.tools.outcomes import Outcome
 
 NOTE = "from notes import *\n"
@@ -45,32 +46,32 @@ def children(pid):
 
 
 def spares(lab):
-    """Return the two launchers that wait for a request, in their order, and their trials."""
+    """Return the launchers that wait for a request, in their order, and their trials."""
 
     def look():
         launchers = children(lab.executor._server.pid)
         trials = [trial for launcher in launchers for trial in children(launcher)]
-        return launchers + trials if len(launchers) == len(trials) == 2 else None
+        return (launchers, trials) if len(launchers) == len(trials) == SPARES else None
 
     return lab.until(look)
 
 
 def test_a_trial_is_ready_before_it_is_asked_for(lab):
-    *_, trial, _ = spares(lab)
+    _, (trial, *_) = spares(lab)
     lab.end(lab.submit_script(NOTE + "note('pid', os.getpid())"))
     assert lab.note("pid") == str(trial)
 
 
 def test_what_was_ready_and_is_not_needed_ends_with_its_server(lab):
-    pids = spares(lab)
+    launchers, trials = spares(lab)
     lab.executor._server.kill()
-    lab.until(lambda: all(lab.is_gone(pid) for pid in pids))
+    lab.until(lambda: all(lab.is_gone(pid) for pid in launchers + trials))
 
 
 @pytest.mark.parametrize("which", ["launchers", "trials"])
 def test_what_was_ready_and_was_killed_is_replaced(lab, which):
-    pids = spares(lab)
-    killed = pids[:2] if which == "launchers" else pids[2:]
+    launchers, trials = spares(lab)
+    killed = launchers if which == "launchers" else trials
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     lab.until(lambda: all(lab.is_gone(pid) for pid in killed))
