@@ -28,6 +28,8 @@ class Run:
     curves: dict[str, dict[int, float]] = field(default_factory=dict)
     ended_for: str | None = None
     """Why the trial must end with this attempt, if the loop has decided so."""
+    spared_at: int | None = None
+    """The step at which it would have been stopped early if it were not audited."""
 
     @property
     def promoted(self) -> bool:

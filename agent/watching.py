@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from ..tools.audit import is_audited
 from ..tools.executors.protocol import TrialExecutor
 from ..tools.metrics import Report
 from ..tools.outcomes import StopReason
 from ..tools.pruning import Pruning
+from ..tools.spec import StudySpec
 from ..tools.writer import Writer
 from .attempts import Run
 
@@ -21,25 +23,31 @@ class Watcher:
         self._executor = executor
         self._pruning = pruning
 
+    @property
+    def _spec(self) -> StudySpec:
+        return self._writer.study.spec
+
     def observe(self, run: Run, *, ended: bool) -> None:
         """Take in what an attempt has reported since the last time; all of it if it has ended.
 
         One that reports faster than it can be read keeps nobody from the others.
         """
         while reports := self._executor.reports(run.handle):
+            spared_before = run.spared_at
             wanted = [self._judge(run, report) for report in reports]
             stop = next((reason for reason in wanted if reason is not None), None)
             if run.handle.stop_asked is not None:
                 stop = None
             # In one transaction: what is recorded has been judged, whoever goes on from there.
-            self._writer.record_reports(run.trial, reports, stop)
+            spared_at = run.spared_at if run.spared_at != spared_before else None
+            self._writer.record_reports(run.trial, reports, stop, spared_at)
             if stop is not None:
                 self._executor.stop(run.handle, stop)
             if not ended:
                 break
 
     def _judge(self, run: Run, report: Report) -> StopReason | None:
-        """Take in one report; return why the trial is to stop for it, if it diverged or lags."""
+        """Take in one report; return why the trial is to stop for it, if it is."""
         run.values.update(report.metrics)
         if report.step is None:
             return None
@@ -48,15 +56,21 @@ class Watcher:
             curve = run.curves.setdefault(name, {})
             if report.step not in curve:
                 curve[report.step] = news[name] = value
-        objectives = self._writer.study.spec.objectives
+        objectives = self._spec.objectives
         values = [news[name] for name in objectives if name in news]
         if any(not math.isfinite(value) for value in values):
             return StopReason.DIVERGED
-        if values and len(objectives) == 1:
-            prune = self._pruning.should_prune(run.trial.number, report.step, values[0])
-            if prune and not run.promoted:
-                return StopReason.PRUNE
-        return None
+        prune = len(values) == len(objectives) == 1 and self._pruning.should_prune(
+            run.trial.number, report.step, values[0]
+        )
+        if run.promoted or run.trial.is_repeat:
+            return None
+        if any(rule.applies(report.step, news) for rule in self._spec.pruner.stop_if):
+            return StopReason.STOP_IF
+        if prune and is_audited(self._spec, run.trial.number):
+            run.spared_at = report.step if run.spared_at is None else run.spared_at
+            return None
+        return StopReason.PRUNE if prune else None
 
     def stop(self, run: Run, reason: StopReason) -> None:
         """Stop an attempt, also if this worker dies before it has asked."""

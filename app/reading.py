@@ -59,11 +59,15 @@ def status(
 def _print_status(study: Study, *, as_json: bool) -> None:
     from .live import look, render
 
+    audit = study.audit()
     if as_json:
-        print_json(_status_row(study))
-    else:
-        console = out()
-        console.print(render(look(study), console))
+        pruning = None if audit is None else vars(audit) | {"expected": audit.expected}
+        print_json(_status_row(study) | {"pruning": pruning})
+        return
+    console = out()
+    console.print(render(look(study), console))
+    if audit is not None:
+        console.print(f"pruning: {audit}", highlight=False)
 
 
 def _studies(workspace: Workspace) -> list[Study]:
@@ -177,6 +181,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one trial: its configuration, why it was chosen, its curves and attempts."""
+    from ..tools.audit import spared_in
     from ..tools.claims import claim
     from ..tools.spec import SpecError
     from ..tools.study import trial_document
@@ -204,6 +209,9 @@ def show(
         console.print(f"best {plain(said.metric)}: {said.sentence}", markup=False, highlight=False)
     if number in decisions:
         console.print(decision_text(decisions[number]), markup=False, highlight=False)
+    if number in (spared := spared_in(study.events())):
+        step = spared[number]
+        console.print(f"audited: it would have been stopped early at step {step}", highlight=False)
     for metric, value in trial.metrics.items():
         curve = (trial.curves or {}).get(metric, {})
         line = f"{plain(metric)} {number_text(value)}  {sparkline(curve.values())}"

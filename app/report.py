@@ -18,6 +18,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ..tools.analysis import best_trials, counts, feasible, importance
+from ..tools.audit import AUDITED, audit_of, spared_in
 from ..tools.budget import Meter, read_meters
 from ..tools.claims import NO_CLAIM_OF_FRONTS, claim
 from ..tools.outcomes import Outcome
@@ -32,8 +33,8 @@ _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
 _PRETEND = " (in a pretend lab: nothing was trained)"
-_ROUTINE = ("started", "stopping", "ended", "repeating", "advice")
-"""Events of every trial, which the trials themselves tell."""
+_ROUTINE = ("started", "stopping", "ended", "repeating", "advice", AUDITED)
+"""Events of every trial, which the trials themselves or the account of pruning tell."""
 _EVENTS_SHOWN = 200
 _TOP = 10
 _HALF_WIDTH = 460
@@ -117,6 +118,7 @@ def _content(
         "counts": counts(trial for trial in trials if not trial.is_repeat),
         "repeats": sum(trial.is_repeat for trial in trials),
         "imported": sum(trial.imported for trial in trials),
+        "audit": audit_of(spec, trials, spared_in(events)),
         "importance": importance(spec, trials),
         "meters": [m for m in meters.all() if m.spent or m.cap or m.name.endswith("seconds")],
         "failed": failed,

@@ -45,7 +45,7 @@ def fragile_spec(name: str) -> StudySpec:
         name=name,
         budget={"trials": 10, "silence_seconds": 400},
         sampler={"kind": "tpe", "start_up_trials": 3, "prior": "none"},
-        pruner={"kind": "median", "start_up_trials": 3, "warmup_steps": 2},
+        pruner={"kind": "median", "audit": 0, "start_up_trials": 3, "warmup_steps": 2},
     )
 
 

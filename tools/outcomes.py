@@ -41,6 +41,7 @@ class StopReason(StrEnum):
     """Why Luthier asked an attempt to stop."""
 
     PRUNE = "prune"
+    STOP_IF = "stop_if"
     DIVERGED = "diverged"
     DEADLINE = "deadline"
     SILENCE = "silence"
@@ -98,6 +99,7 @@ class _Raised(NamedTuple):
 
 _BY_REQUEST = {
     StopReason.PRUNE: Verdict(Outcome.PRUNED, "stopped early by the pruner"),
+    StopReason.STOP_IF: Verdict(Outcome.PRUNED, "stopped early by a rule of pruner.stop_if"),
     StopReason.DIVERGED: Verdict(Outcome.DIVERGED, "a metric was NaN or infinite"),
     StopReason.DEADLINE: Verdict(Outcome.TIMED_OUT, "reached its time limit"),
     StopReason.SILENCE: Verdict(Outcome.TIMED_OUT, "reported nothing for too long"),

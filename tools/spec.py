@@ -24,6 +24,7 @@ from pydantic import (
 from .adviser_spec import Adviser
 from .errors import LuthierError
 from .executor_spec import Executor
+from .pruner_spec import Pruner
 from .section import Seconds, Section
 from .space import Comparison, Parameter, SearchSpace, did_you_mean
 from .textbook_names import is_seed_name
@@ -146,17 +147,6 @@ class Sampler(Section):
     values that a textbook recommends; not with the kinds `random` and `sobol`."""
 
 
-class Pruner(Section):
-    """What stops unpromising trials early."""
-
-    kind: Literal["none", "median", "successive_halving"] = "median"
-    """`median` stops a trial that is worse than the median of the others at the same step."""
-    warmup_steps: int = Field(default=1, ge=0)
-    """No trial is stopped before this step."""
-    start_up_trials: int = Field(default=5, ge=1)
-    """No trial is stopped before so many are complete."""
-
-
 class Confirm(Section):
     """How the result is confirmed once the study has come to its end."""
 
@@ -222,6 +212,12 @@ class StudySpec(Section):
                 raise ValueError(
                     f"limit '{limit}' names an unknown metric {limit.left!r}"
                     + did_you_mean(limit.left, self.metrics)
+                )
+        for rule in self.pruner.stop_if:
+            if rule.comparison.left not in self.metrics:
+                raise ValueError(
+                    f"`pruner.stop_if` names an unknown metric {rule.comparison.left!r}"
+                    + did_you_mean(rule.comparison.left, self.metrics)
                 )
         if isinstance(self.objective, ScriptObjective):
             known = [*self.space, "config"]

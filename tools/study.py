@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .analysis import best_trials
+from .audit import Audit, audit_of, spared_in
 from .budget import Meters, read_meters
 from .claims import Claim, claim
 from .ledger import Ledger, StudyNotFoundError, open_ledger
@@ -74,6 +75,10 @@ class Study:
         """Return the best trial so far (of several objectives one of the Pareto front)."""
         found = best_trials(self.spec, self.trials(curves=False))
         return found[0] if found else None
+
+    def audit(self) -> Audit | None:
+        """Return what pruning saved and cost so far, None if it had nothing to do."""
+        return audit_of(self.spec, self.trials(), spared_in(self.events()))
 
     def claim(self) -> Claim | None:
         """Return what may be said of the best trial; None without one, and of a Pareto front."""

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from . import schema as t
+from .audit import AUDITED
 from .clock import Clock
 from .database import Database, LedgerError, add_event, bump, insert, update, value_to_sql
 from .metrics import Report
@@ -264,7 +265,11 @@ class Writer:
         return replace(trial, attempts=(*trial.attempts, attempt))
 
     def record_reports(
-        self, trial: TrialRecord, reports: Iterable[Report], stop: StopReason | None = None
+        self,
+        trial: TrialRecord,
+        reports: Iterable[Report],
+        stop: StopReason | None = None,
+        spared_at: int | None = None,
     ) -> None:
         """Store reports of steps; the first value of a metric at a step stays.
 
@@ -272,6 +277,7 @@ class Writer:
             trial: The trial, running.
             reports: What its newest attempt reported.
             stop: Why it is going to be stopped for that, if it is.
+            spared_at: The step at which it would have been stopped if it were not audited.
         """
         attempt_id = trial.attempts[-1].id
         rows: dict[tuple[str, int], dict[str, Any]] = {}
@@ -284,6 +290,8 @@ class Writer:
             return
         with self._fenced() as db:
             db.execute(_ADD_METRICS, list(rows.values()))
+            if spared_at is not None:
+                self._add_event(db, AUDITED, trial.number, {"step": spared_at})
             if stop is not None:
                 self._note_stop(db, trial, stop, None)
 

@@ -170,7 +170,7 @@ value = x if trial < 4 else 100.0 if trial < 10 else x + 50
 for step in range(1, 4): report(step, loss=value)
 """
     for kind in ("median", "successive_halving"):
-        pruner = {"kind": kind, "start_up_trials": 1, "warmup_steps": 1}
+        pruner = {"kind": kind, "audit": 0, "start_up_trials": 1, "warmup_steps": 1}
         study = lab.create(train, name=kind, pruner=pruner, budget={"trials": 4}, **own(kind))
         lab.run(study)
         confirm(study, 3)

@@ -189,7 +189,7 @@ def test_a_device_that_dies_loses_no_trial_and_is_taken_out_of_service(lab: Lab)
 
 def test_a_poisoned_device_costs_next_to_nothing(lab: Lab) -> None:
     devices: list[dict[str, Any]] = [{}, {}, {"poisoned_at": 2000}, {}]
-    study = create(lab, *devices, trials=200, pruner={"kind": "median"})
+    study = create(lab, *devices, trials=200, pruner={"kind": "median", "audit": 0})
     assert lab.run(study) == ("finished", "all 200 trials are used")
     trials = study.trials(curves=False)
     victims = [trial for trial in trials if Outcome.CRASHED in outcomes(trial)]
@@ -370,7 +370,7 @@ def test_two_runs_of_the_same_seed_are_the_same(lab: Lab, sampler: str) -> None:
             name=name,
             hanging_trials=[1, 2, 3],
             sampler={"kind": sampler},
-            pruner={"kind": "median", "start_up_trials": 4, "warmup_steps": 2},
+            pruner={"kind": "median", "audit": 0, "start_up_trials": 4, "warmup_steps": 2},
         )
         assert lab.run(study, policy).state == "finished"
         found.append(fingerprint(study))

@@ -94,7 +94,7 @@ def test_a_pruned_trial_is_promoted_from_its_checkpoint_and_not_pruned_again(lab
     study = lab.create(
         saving(lab, "x + 9 * (trial == 3)", "if trial == 3 and step == attempt + 1: gate()"),
         budget={"trials": 4},
-        pruner={"kind": "median", "start_up_trials": 1, "warmup_steps": 2},
+        pruner={"kind": "median", "audit": 0, "start_up_trials": 1, "warmup_steps": 2},
         executor={"device": "cpu", "slots": 1, "grace_seconds": 0.1},
     )
     lab.run(study)

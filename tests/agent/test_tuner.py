@@ -169,13 +169,49 @@ report(1, loss=trial); report(2, loss=trial)
 if trial == 3: gate()
 """,
         budget={"trials": 4},
-        pruner={"kind": "median", "start_up_trials": 3, "warmup_steps": 1},
+        pruner={"kind": "median", "audit": 0, "start_up_trials": 3, "warmup_steps": 1},
     )
     lab.run(study)
     trial = study.trials()[3]
     assert states(study) == ["complete"] * 3 + ["pruned"]
     assert trial.reason == "stopped early by the pruner"
     assert trial.metrics == {"loss": 3}
+
+
+def test_an_audited_trial_runs_to_its_end_and_the_study_tells_what_that_says(lab: Lab) -> None:
+    study = lab.create(
+        "for step in (1, 2, 3): report(step, loss=trial)",
+        budget={"trials": 5},
+        pruner={"kind": "median", "start_up_trials": 3, "warmup_steps": 1, "audit": 1},
+    )
+    lab.run(study)
+    assert states(study) == ["complete"] * 5
+    told = [(event.trial, event.data) for event in study.events() if event.kind == "audited"]
+    assert told == [(3, {"step": 1}), (4, {"step": 1})]
+    audit = study.audit()
+    assert audit is not None
+    assert (audit.saved, audit.stopped, audit.spared, audit.best) == (0.0, 0, 2, 0)
+
+
+def test_a_rule_of_the_spec_stops_any_trial_audited_or_not(lab: Lab) -> None:
+    lab.gate()
+    study = lab.create(
+        """
+report(1, loss=9, size=50)
+report(2, loss=9, size=50 + 50 * trial)
+if trial: gate()
+""",
+        metrics={"loss": {"direction": "minimize"}, "size": {"direction": "watch"}},
+        budget={"trials": 2},
+        pruner={
+            "kind": "none",
+            "audit": 1,
+            "stop_if": ["size >= 100", "loss > 8 after step 3"],
+        },
+    )
+    lab.run(study)
+    assert states(study) == ["complete", "pruned"]
+    assert study.trials()[1].reason == "stopped early by a rule of pruner.stop_if"
 
 
 def test_a_trial_that_is_asked_to_stop_many_times_at_once_ends_once(lab: Lab) -> None:
@@ -240,7 +276,7 @@ def test_several_objectives_make_a_front(lab: Lab) -> None:
     study = lab.create(
         "report(1, loss=x, size=-x); report(2, loss=x, size=5 - x)",
         metrics={"loss": {"direction": "minimize"}, "size": {"direction": "minimize"}},
-        pruner={"kind": "median", "start_up_trials": 1, "warmup_steps": 0},
+        pruner={"kind": "median", "audit": 0, "start_up_trials": 1, "warmup_steps": 0},
         budget={"trials": 4},
     )
     lab.run(study)

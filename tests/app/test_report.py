@@ -226,6 +226,13 @@ class TestContent:
         assert "budget changed before = 10, after = 20" in text
         assert "a slot of its own" not in text
 
+    def test_what_pruning_saved_and_cost(self, report):
+        events = [EventRecord(1, 1.79e9, "audited", 0, {"step": 1})]
+        written = report(study(), trials(), events=events)
+        assert "of the steps saved in" in written.markdown
+        assert "audited trial" in written.text
+        assert "step = 1" not in written.text
+
 
 class TestFailures:
     def test_the_last_lines_of_errors(self, report):

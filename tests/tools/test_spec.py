@@ -72,6 +72,7 @@ AWKWARD = [
     {"space": {"n": {"type": "int", "low": 1, "high": 10**7}}, "constraints": ["n <= 1234567"]},
     {"objective": {"kind": "callable", "reference": "train:main"}},
     {"limits": ["loss <= 0.25"], "executor": {"slots": 2}, "pruner": {"kind": "none"}},
+    {"pruner": {"audit": 0, "stop_if": ["loss > 10", "val_acc < 0.3 after 5"]}},
     {"objective": {**BASE["objective"], "environment": {"WIDTH": "1e5", "ON": "yes"}}},
 ]
 
@@ -194,6 +195,15 @@ def without_momentum():
         (
             {"limits": ["val_acc >= loss"]},
             "limit 'val_acc >= loss' must compare a metric with a number",
+        ),
+        (
+            {"pruner": {"stop_if": ["los > 10"]}},
+            "`pruner.stop_if` names an unknown metric 'los'; did you mean 'loss'?",
+        ),
+        (
+            {"pruner": {"stop_if": ["loss > val_acc"]}},
+            "pruner.stop_if.0: a rule must read `metric > number` or "
+            "`metric > number after step 5` (or <, <=, >=, ==, !=), but got 'loss > val_acc'",
         ),
         (
             {"objective": {**BASE["objective"], "arguments": {"learning": "--lr"}}},

@@ -179,7 +179,7 @@ class _Watch:
             reason = StopReason.STOP
         # `luthier.report` raises TrialPruned; who prints its metrics cannot be told.
         reports_itself = (self._folder / "metrics.jsonl").exists() and not self._printed.found
-        patient = reason is StopReason.PRUNE and reports_itself
+        patient = reason in (StopReason.PRUNE, StopReason.STOP_IF) and reports_itself
         self._end(reason, now + self._request.grace_seconds if patient else now)
         if stop.get("at_once"):
             self._kill_at = now
