@@ -16,6 +16,7 @@ from .llambo.candidates import SOURCE, propose_candidates, require
 from .llambo.context import History, Problem
 from .llambo.geometry import NEAR, nearest
 from .llambo.method import LEAST_CANDIDATES, LEAST_TRIALS, Interval, Suggestion
+from .llambo.past import Neighbour
 from .llambo.predictions import Predictions
 from .llambo.shown import candidates_wanted
 from .llambo.surrogate import TableSurrogate, held_out
@@ -54,6 +55,8 @@ class Advice:
     candidates: tuple[Configuration, ...]
     source: str
     why: str
+    reasons: tuple[str, ...] = ()
+    """Why each of a warm start is proposed."""
     predictions: Predictions | None = None
     """Before calibration; None in a warm start."""
     seen: int = 0
@@ -80,6 +83,7 @@ def advise(
     *,
     seed: int,
     start_up: int,
+    past: Sequence[Neighbour] = (),
     left: int | None = None,
     seconds: float | None = None,
 ) -> Advice:
@@ -91,6 +95,7 @@ def advise(
         history: The trials so far.
         seed: Seed of the order in which trials are shown.
         start_up: Configurations of a warm start.
+        past: Earlier studies that are near; a warm start begins with what they found.
         left: How many trials are left, if that is known.
         seconds: Deadline of each request.
 
@@ -100,11 +105,13 @@ def advise(
     conversation = Conversation(llm, seconds)
     best = history.best(problem) if history.values else None
     if len(history.complete) < LEAST_TRIALS:
-        warm = warm_start(conversation, problem, start_up, seed=seed)
+        warm = warm_start(conversation, problem, start_up, seed=seed, past=past)
         if warm.error is not None:
             raise warm.error
-        configurations = tuple(s.configuration for s in warm.starts if s.origin == "llm")
-        advice = Advice(configurations, WARM_START, "a configuration to begin with")
+        starts = [start for start in warm.starts if start.origin in ("past study", "llm")]
+        configurations = tuple(start.configuration for start in starts)
+        reasons = tuple(start.reason for start in starts)
+        advice = Advice(configurations, WARM_START, "", reasons)
     else:
         wanted = candidates_wanted(problem, history)
         proposed = propose_candidates(conversation, problem, history, wanted, seed=seed, left=left)
@@ -113,7 +120,7 @@ def advise(
         predictions = surrogate.predict(proposed.configurations)
         said = f": {proposed.why}" if proposed.why else ""
         why = f"aimed at {proposed.target}{said}"
-        advice = Advice(proposed.configurations, SOURCE, why, predictions)
+        advice = Advice(proposed.configurations, SOURCE, why, predictions=predictions)
     return replace(
         advice,
         seen=len(history.complete),
@@ -192,7 +199,8 @@ def pick(advice: Advice, problem: Problem, history: History, *, seed: int) -> Su
         faults=advice.faults,
     )
     if advice.predictions is None:
-        return replace(told, configuration=candidates[int(np.argmax(merit))])
+        chosen = int(np.argmax(merit))
+        return replace(told, configuration=candidates[chosen], reason=advice.reasons[new[chosen]])
     pairs = pairs_of(history)
     calibration = calibrate(pairs)
     raw = Predictions(advice.predictions.mean[new], advice.predictions.sd[new])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..tools.records import AdviceRecord
 from .advice import EXAM_TRIALS, Advice, Exam, advise, examine
 from .llambo.context import History, Problem
+from .llambo.past import Neighbour
 from .llm.answers import LanguageModel, LLMError, Usage
 
 
@@ -25,6 +26,7 @@ class Adviser:
         *,
         seed: int,
         start_up: int,
+        past: Sequence[Neighbour] = (),
         examines: bool = True,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
@@ -35,6 +37,7 @@ class Adviser:
             problem: What is optimised.
             seed: Seed of the order in which trials are shown.
             start_up: Configurations of a warm start.
+            past: Earlier studies that are near.
             examines: Whether the model is examined before it is asked for candidates.
             on_news: Called, in the thread, when an answer or a failure is there.
         """
@@ -42,6 +45,7 @@ class Adviser:
         self._problem = problem
         self._seed = seed
         self._start_up = start_up
+        self._past = past
         self._examines = examines
         self.exam: float | None = None
         """How well it predicted trials that it was not shown; None before it was asked."""
@@ -114,6 +118,7 @@ class Adviser:
                     history,
                     seed=self._seed,
                     start_up=self._start_up,
+                    past=self._past,
                     left=left,
                 )
             except LLMError as error:

@@ -19,6 +19,7 @@ from .credit import is_models_turn
 from .hybrid import Standing, is_models_strict_turn, turns_of
 from .llambo.context import History, Problem, TaskCard
 from .llambo.method import Suggestion
+from .llambo.past import neighbours, past_studies
 from .llm.answers import LLMError, Usage
 from .llm.client import Client
 from .llm.line import Line
@@ -40,6 +41,8 @@ class Hybrid:
         problem: Problem,
         adviser: Adviser,
         decisions: Mapping[int, Decision],
+        *,
+        ahead: bool = True,
     ) -> None:
         """Put it together.
 
@@ -48,11 +51,14 @@ class Hybrid:
             problem: What is optimised.
             adviser: The language model.
             decisions: Why the trials so far were chosen, by number.
+            ahead: Whether the model is asked while trials run. Without that, what it is asked does
+                not depend on how long it takes, and a run with one slot can be repeated exactly.
         """
         self._spec = spec
         self._problem = problem
         self.adviser = adviser
         ((self._metric, _),) = spec.objectives.items()
+        self._ahead = ahead
         self._standing = Standing()
         self._before = {
             number: decision.prediction.raw
@@ -69,6 +75,8 @@ class Hybrid:
         history = self._history(trials)
         if number == 0 or not self._is_models_turn(history, number):
             return self._classical(trials)
+        if history.running and not self._ahead:
+            return replace(self._classical(trials), is_provisional=True)
         begun = time.perf_counter()
         try:
             advice = self.adviser.look(history)
@@ -147,6 +155,8 @@ def open_hybrid(
     workspace: Workspace,
     settings: Settings,
     stack: contextlib.ExitStack,
+    *,
+    ahead: bool = True,
 ) -> Hybrid:
     """Put together what proposes in a study with a language model; its answers are recorded.
 
@@ -156,6 +166,7 @@ def open_hybrid(
         workspace: Where recordings are.
         settings: The language model.
         stack: Closes what is opened.
+        ahead: Whether the model is asked while trials run.
     """
     spec, replay = study.spec, study.spec.adviser.replay
     folder = workspace.recording_folder(replay or study.name)
@@ -178,7 +189,8 @@ def open_hybrid(
         problem,
         seed=spec.seed,
         start_up=start_up_trials(spec),
+        past=neighbours(spec.search_space, None, past_studies(ledger, without=study.name)),
         examines=spec.adviser.mode == "shared",
     )
     stack.callback(adviser.close)
-    return Hybrid(spec, problem, adviser, ledger.decisions(study))
+    return Hybrid(spec, problem, adviser, ledger.decisions(study), ahead=ahead)

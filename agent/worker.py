@@ -163,7 +163,12 @@ def open_leases(workspace: Workspace, writer: Writer, plan: DevicePlan) -> Lease
 
 
 def _hybrid(
-    ledger: Ledger, study: StudyRecord, workspace: Workspace, stack: contextlib.ExitStack
+    ledger: Ledger,
+    study: StudyRecord,
+    workspace: Workspace,
+    stack: contextlib.ExitStack,
+    *,
+    ahead: bool,
 ) -> Hybrid | None:
     """Return what proposes with a language model, None if none is set up or wanted."""
     spec = study.spec
@@ -172,7 +177,7 @@ def _hybrid(
         return None
     from .proposer import open_hybrid  # who has no language model does not wait for its imports
 
-    return open_hybrid(ledger, study, workspace, settings, stack)
+    return open_hybrid(ledger, study, workspace, settings, stack, ahead=ahead)
 
 
 @contextlib.contextmanager
@@ -188,7 +193,9 @@ def assemble(
     workspace.study_folder(writer.study.name).mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(contextlib.closing(open_executor(workspace, writer)))
-        hybrid = _hybrid(ledger, writer.study, workspace, stack)
+        policy = policy or Policy()
+        ahead = plan.slots > 1 or math.isfinite(policy.patience_share)
+        hybrid = _hybrid(ledger, writer.study, workspace, stack, ahead=ahead)
         classical: Propose = lambda trials: propose(writer.study.spec, trials)  # noqa: E731
         proposals = ProposalQueue(
             hybrid or classical,
@@ -207,7 +214,7 @@ def assemble(
             leases,
             proposals,
             workspace,
-            policy or Policy(),
+            policy,
             on_trial,
             None if hybrid is None else hybrid.adviser.accounts,
         )

@@ -25,6 +25,7 @@ from ..tools.workspace import Workspace
 
 _SLOTS = 4
 _TRIALS = 200
+_SLOW_SECONDS = 30.0
 
 _BARE_SERVER = """\
 import gc, importlib, os, struct, sys, time
@@ -61,6 +62,8 @@ class IdleGap(NamedTuple):
     """The same of a bare fork server, median."""
     bare_start: float
     """From its request to the child's first line, median; without the end of the one before."""
+    advised: float
+    """The gap, median, with a language model that takes 30 s for every answer."""
 
 
 def idle_gap(trials: int = _TRIALS) -> IdleGap:
@@ -72,7 +75,15 @@ def idle_gap(trials: int = _TRIALS) -> IdleGap:
     """
     import torch  # noqa: F401  what this process has imported, the trials' fork server holds
 
-    spec = _spec(trials)
+    found = _gaps_of(_spec(trials, adviser="off"))
+    advised = _gaps_beside_a_slow_model(trials)
+    cuts = statistics.quantiles(found, n=20)
+    bare = bare_gap(preloads(_spec(trials)), trials // 2)
+    return IdleGap(statistics.median(found), cuts[-1], *bare, statistics.median(advised))
+
+
+def _gaps_of(spec: StudySpec) -> list[float]:
+    """Run a study in which no proposal is waited for, and return its gaps."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         ledger = open_ledger(workspace.ledger_path)
@@ -80,11 +91,28 @@ def idle_gap(trials: int = _TRIALS) -> IdleGap:
         run_study(ledger, record, workspace, policy=Policy(patience_share=0.0))
         found = list(gaps(ledger.trials(record)))
         ledger.close()
-    cuts = statistics.quantiles(found, n=20)
-    return IdleGap(statistics.median(found), cuts[-1], *bare_gap(preloads(spec), trials // 2))
+    return found
 
 
-def _spec(trials: int) -> StudySpec:
+def _gaps_beside_a_slow_model(trials: int) -> list[float]:
+    """Return the gaps of a study whose language model takes 30 s for every answer."""
+    from .advisers import faults, minds
+    from .advisers.server import serve
+
+    names = ("LUTHIER_LLM_BASE_URL", "LUTHIER_LLM_MODEL", "LUTHIER_LLM_API_KEY")
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    with serve(minds.novice(), faults=faults.always(faults.Hang(_SLOW_SECONDS))) as server:
+        os.environ |= dict(zip(names, (server.url, server.model), strict=False))
+        try:
+            return _gaps_of(_spec(trials))
+        finally:
+            server.release()
+            for name in names:
+                os.environ.pop(name, None)
+            os.environ |= before
+
+
+def _spec(trials: int, adviser: str = "shared") -> StudySpec:
     return parse_spec(
         {
             "name": "naps",
@@ -94,6 +122,7 @@ def _spec(trials: int) -> StudySpec:
             "budget": {"trials": trials},
             "executor": {"device": "cpu", "slots": _SLOTS},
             "sampler": {"kind": "random"},
+            "adviser": {"mode": adviser},
         }
     )
 

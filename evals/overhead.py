@@ -216,6 +216,13 @@ def measure() -> list[Row]:
         Row("idle gap, median", gap.median, "its start alone", gap.bare_start, limit=3.0),
         Row("idle gap, median", gap.median, "60 ms", 0.060, limit=1.0),
         Row("idle gap, 95th percentile", gap.high, "200 ms", 0.200, limit=1.0),
+        Row(
+            "idle gap, model of 30 s",
+            gap.advised,
+            "without a model",
+            gap.median,
+            limit=1.2,
+        ),
         Row("lab, CPU at trial 5,000", lab.late, "at trial 100", lab.early, limit=2.0),
         Row("lab, growth a trial", lab.growth, "8 KB", 8_000.0, limit=1.0, unit="KB"),
         Row("lab, a trial", lab.wall, "2,000 trials a minute", 60.0 / 2_000, limit=1.0),

@@ -155,7 +155,9 @@ def test_a_study_is_replayed_from_its_recording_without_the_endpoint(
     study = tuned(tmp_path)
     assert models_trials(study)
     asked = len(configured.received)
-    replayed = tuned(tmp_path, name="again", adviser={"replay": "lab"})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "recordings").rename(tmp_path / "elsewhere" / "recordings")
+    replayed = tuned(tmp_path / "elsewhere", name="again", adviser={"replay": "lab"})
     assert len(configured.received) == asked
     assert tried(replayed) == tried(study)
     assert models_trials(replayed) == models_trials(study)
@@ -177,3 +179,15 @@ def test_strict_gives_the_model_its_quarter_and_the_rest_is_the_classical_study(
     assert 0 < len(models) <= 4
     own = [c for n, c in enumerate(tried(study)) if n not in models]
     assert own == tried(alone)[: len(own)]
+
+
+def test_a_warm_start_begins_with_what_a_similar_study_of_the_workspace_found(
+    configured: Server, tmp_path: Path
+) -> None:
+    first = tuned(tmp_path, trials=10)
+    best = max(first.trials(), key=lambda trial: trial.metrics.get("val_acc", 0.0))
+    second = tuned(tmp_path, name="again", trials=4)
+    decisions = second.decisions()
+    carried = [t for t in second.trials() if "study 'lab'" in decisions[t.number].reason]
+    assert carried[0].configuration == best.configuration
+    assert "at distance 0.00" in decisions[carried[0].number].reason
