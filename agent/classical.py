@@ -24,6 +24,7 @@ from ..tools.quiet import quiet
 from ..tools.records import Decision, TrialRecord
 from ..tools.space import Categorical, Configuration, Float, Parameter, SearchSpace
 from ..tools.spec import StudySpec
+from ..tools.textbook import prior_of
 from .textbook_start import TextbookSampler, next_of_textbook, reason_of_textbook
 
 Kind = Literal["auto", "gp", "tpe", "random", "sobol"]
@@ -97,8 +98,7 @@ class ClassicalSampler(BaseSampler):
         elif len(self._space.parameters) > _GP_MOST_PARAMETERS or len(finished) > _GP_MOST_TRIALS:
             kind = "tpe"
         else:
-            # A hedge: what the Gaussian process misjudges, TPE may not.
-            kind = "tpe" if (number + self._skipped) % 4 == 3 else "gp"
+            kind = "gp"
         if kind in ("gp", "tpe") and self._from_textbook(study, number) is not None:
             return "textbook"
         if kind in ("gp", "tpe") and len(finished) < self._start_up:
@@ -125,9 +125,16 @@ class ClassicalSampler(BaseSampler):
             source = self.source(study, trial.number)
             seed = self._seed_of(trial.number + self._skipped)
             match source:
+                case "gp" if not self._space.is_conditional and len(study.directions) == 1:
+                    # Imported here: a study that is read or goes on at random needs none of it.
+                    from .improvement import ImprovementSampler
+
+                    prior = prior_of(self._space) if self._prior == "textbook" else None
+                    heeded = prior if prior is not None and prior.knows else None
+                    sampler: BaseSampler = ImprovementSampler(self._space, seed=seed, prior=heeded)
                 case "gp":
                     fallback = TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
-                    sampler: BaseSampler = GPSampler(
+                    sampler = GPSampler(
                         seed=seed,
                         n_startup_trials=0,
                         independent_sampler=fallback,

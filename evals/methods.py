@@ -82,7 +82,9 @@ _TEXTBOOK = ("textbook", "textbook_facts", "sensible")
 _NO_PRIOR: dict[str, Scalar] = {
     "start_up": 5,
     "default_first": True,
-    "code": _code("agent/classical.py"),
+    "code": _code(
+        *(f"agent/{name}.py" for name in ("classical", "improvement", "surrogate", "cube"))
+    ),
 }
 _CLASSICAL = {
     **_NO_PRIOR,
