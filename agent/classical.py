@@ -1,9 +1,9 @@
-"""The classical optimiser: which of Optuna's samplers answers when.
+"""The classical optimiser: which sampler answers when.
 
-Sources: Optuna's GPSampler (Matern-5/2, LogEI; Ament et al., arXiv:2310.20708) and TPESampler
-(multivariate, constant liar; Watanabe, arXiv:2304.11127); the choice among them follows
-measurements on real tables of hyperparameters, where the Gaussian process led on flat spaces of up
-to about twenty parameters and TPE on purely categorical and conditional ones.
+On flat spaces of up to about twenty parameters a Gaussian process, of our own for one objective
+(`improvement`) and Optuna's GPSampler for several; on conditional, purely categorical and wide ones
+Optuna's TPESampler (multivariate, constant liar; Watanabe, arXiv:2304.11127). The choice follows
+measurements on real tables of hyperparameters (`docs/log.md`).
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class ClassicalSampler(BaseSampler):
             kind: `auto`, or always the same one.
             draw: Another number gives another draw for the same trial.
             skipped: Trials that came before but are not in the study.
-            prior: `textbook` begins with what is known about the parameters' names, unless
-                `kind` is `random` or `sobol`.
+            prior: `textbook` begins with what is known about the parameters' names, and heeds it
+                less and less later on, unless `kind` is `random` or `sobol`.
         """
         self._space = space
         self._seed = seed
@@ -126,12 +126,10 @@ class ClassicalSampler(BaseSampler):
             seed = self._seed_of(trial.number + self._skipped)
             match source:
                 case "gp" if not self._space.is_conditional and len(study.directions) == 1:
-                    # Imported here: a study that is read or goes on at random needs none of it.
                     from .improvement import ImprovementSampler
 
                     prior = prior_of(self._space) if self._prior == "textbook" else None
-                    heeded = prior if prior is not None and prior.knows else None
-                    sampler: BaseSampler = ImprovementSampler(self._space, seed=seed, prior=heeded)
+                    sampler: BaseSampler = ImprovementSampler(self._space, seed=seed, prior=prior)
                 case "gp":
                     fallback = TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
                     sampler = GPSampler(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import erfcx, log_ndtr, logsumexp
@@ -42,8 +42,11 @@ Score = Callable[[Points], Array]
 """What makes larger better, a number a point."""
 
 
-class ImprovementSampler(BaseSampler):
-    """Bayesian optimisation of one objective on a space without conditions."""
+class ImprovementSampler(RandomSampler):
+    """Bayesian optimisation of one objective on a space without conditions.
+
+    Parameters that the space does not have are drawn at random.
+    """
 
     def __init__(self, space: SearchSpace, *, seed: int, prior: Prior | None = None) -> None:
         """Set the sampler up for one trial.
@@ -51,13 +54,13 @@ class ImprovementSampler(BaseSampler):
         Args:
             space: The search space.
             seed: Seed of all that it draws.
-            prior: What is known about the parameters, if it is to be heeded.
+            prior: What is known about the parameters; None to heed nothing.
         """
+        super().__init__(seed=seed)
         self._space = space
         self._cube = Cube(space)
-        self._rng = np.random.default_rng(seed)
-        self._independent = RandomSampler(seed=seed)
-        self._prior = prior
+        self._generator = np.random.default_rng(seed)
+        self._prior = prior if prior is not None and prior.knows else None
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -74,16 +77,6 @@ class ImprovementSampler(BaseSampler):
         configuration = self._best(history)
         return {name: configuration[name] for name in search_space}
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """Draw a parameter that the space does not have at random."""
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
-
     def _fits(self, trial: FrozenTrial) -> bool:
         """Tell whether a trial has all parameters, and choices that the space has too."""
         return all(
@@ -99,11 +92,11 @@ class ImprovementSampler(BaseSampler):
         of the most promising points so far, ever nearer ones.
         """
         score = self._score(history)
-        points = self._cube.spread(_SPREAD, self._rng)
+        points = self._cube.spread(_SPREAD, self._generator)
         scores = score(points)
         parents = history.seen[np.argsort(history.losses, kind="stable")[:_PARENTS]]
         for reach in _REACHES:
-            near = self._cube.around(parents, _CHILDREN, reach, self._rng)
+            near = self._cube.around(parents, _CHILDREN, reach, self._generator)
             points, scores = np.vstack([points, near]), np.append(scores, score(near))
             parents = points[np.argsort(-scores, kind="stable")[:_PARENTS]]
         configuration: Configuration = {}
@@ -114,8 +107,8 @@ class ImprovementSampler(BaseSampler):
         return configuration
 
     def _score(self, history: _History) -> Score:
-        improvement = _improvement(history, self._cube, self._rng)
-        chance = _chance(history, self._cube, self._rng)
+        improvement = _improvement(history, self._cube, self._generator)
+        chance = _chance(history, self._cube, self._generator)
 
         def score(points: Points) -> Array:
             if len(points) == 0:
