@@ -1,9 +1,9 @@
-"""The classical optimiser: which of Optuna's samplers answers when.
+"""The classical optimiser: which sampler answers when.
 
-Sources: Optuna's GPSampler (Matern-5/2, LogEI; Ament et al., arXiv:2310.20708) and TPESampler
-(multivariate, constant liar; Watanabe, arXiv:2304.11127); the choice among them follows
-measurements on real tables of hyperparameters, where the Gaussian process led on flat spaces of up
-to about twenty parameters and TPE on purely categorical and conditional ones.
+On flat spaces of up to about twenty parameters a Gaussian process, of our own for one objective
+(`improvement`) and Optuna's GPSampler for several; on conditional, purely categorical and wide ones
+Optuna's TPESampler (multivariate, constant liar; Watanabe, arXiv:2304.11127). The choice follows
+measurements on real tables of hyperparameters (`docs/log.md`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..tools.quiet import quiet
 from ..tools.records import Decision, TrialRecord
 from ..tools.space import Categorical, Configuration, Float, Parameter, SearchSpace
 from ..tools.spec import StudySpec
+from ..tools.textbook import prior_of
 from .textbook_start import TextbookSampler, next_of_textbook, reason_of_textbook
 
 Kind = Literal["auto", "gp", "tpe", "random", "sobol"]
@@ -80,8 +81,8 @@ class ClassicalSampler(BaseSampler):
             kind: `auto`, or always the same one.
             draw: Another number gives another draw for the same trial.
             skipped: Trials that came before but are not in the study.
-            prior: `textbook` begins with what is known about the parameters' names, unless
-                `kind` is `random` or `sobol`.
+            prior: `textbook` begins with what is known about the parameters' names, and heeds it
+                less and less later on, unless `kind` is `random` or `sobol`.
         """
         self._space = space
         self._seed = seed
@@ -102,8 +103,7 @@ class ClassicalSampler(BaseSampler):
         elif len(self._space.parameters) > _GP_MOST_PARAMETERS or len(finished) > _GP_MOST_TRIALS:
             kind = "tpe"
         else:
-            # A hedge: what the Gaussian process misjudges, TPE may not.
-            kind = "tpe" if (number + self._skipped) % 4 == 3 else "gp"
+            kind = "gp"
         if kind in ("gp", "tpe") and self._from_textbook(study, number) is not None:
             return "textbook"
         if kind in ("gp", "tpe") and len(finished) < self._start_up:
@@ -130,9 +130,14 @@ class ClassicalSampler(BaseSampler):
             source = self.source(study, trial.number)
             seed = self._seed_of(trial.number + self._skipped)
             match source:
+                case "gp" if not self._space.is_conditional and len(study.directions) == 1:
+                    from .improvement import ImprovementSampler
+
+                    prior = prior_of(self._space) if self._prior == "textbook" else None
+                    sampler: BaseSampler = ImprovementSampler(self._space, seed=seed, prior=prior)
                 case "gp":
                     fallback = TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
-                    sampler: BaseSampler = GPSampler(
+                    sampler = GPSampler(
                         seed=seed,
                         n_startup_trials=0,
                         independent_sampler=fallback,

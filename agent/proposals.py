@@ -191,6 +191,7 @@ def _pending(proposal: Proposal, number: int) -> TrialRecord:
 
 def _use_one_thread() -> None:
     """Keep the Gaussian process of this thread off the cores that trials use."""
-    import torch
+    import numpy  # noqa: F401  its threads are meant; Optuna itself limits torch's
+    from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
+    threadpool_limits(1)

@@ -92,7 +92,9 @@ _TEXTBOOK = ("textbook", "textbook_facts", "sensible")
 _NO_PRIOR: dict[str, Scalar] = {
     "start_up": 5,
     "default_first": True,
-    "code": code_of("agent/classical.py"),
+    "code": code_of(
+        *(f"agent/{name}.py" for name in ("classical", "improvement", "surrogate", "cube"))
+    ),
 }
 CLASSICAL_SETTINGS: dict[str, Scalar] = {
     **_NO_PRIOR,

@@ -18,6 +18,9 @@ from .records import TrialRecord
 from .space import Configuration, SearchSpace
 from .spec import StudySpec
 
+FAILED = "failed"
+"""The constraint that failed trials break."""
+
 _STATES = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}
 
 
@@ -74,15 +77,16 @@ def _same(a: float | None, b: float) -> bool:
 def violations(trial: TrialRecord, spec: StudySpec) -> dict[str, float]:
     """Return by how much a trial breaks each limit; a value <= 0 keeps it (Optuna's rule).
 
-    A limit on a metric that the trial did not report counts as broken.
+    By how much it keeps one counts too: a sampler then sees a limit come near. A limit on a metric
+    that the trial did not report counts as broken.
     """
     broken = {}
     for limit in spec.limits:
         value = trial.metrics.get(limit.left, math.nan)
+        distance = abs(value - float(limit.right))
         if limit.holds({limit.left: value}):
-            broken[str(limit)] = 0.0
+            broken[str(limit)] = -distance
         else:
-            distance = abs(value - float(limit.right))
             broken[str(limit)] = distance if distance > 0 else 1.0
     return {name: value if math.isfinite(value) else 1.0 for name, value in broken.items()}
 
@@ -139,11 +143,11 @@ def _lessons(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[FrozenTrial
     lessons = [freeze(trial, spec) for trial in taught]
     for frozen in lessons:
         if frozen.state is TrialState.COMPLETE:
-            frozen.set_constraint("failed", -1.0)
+            frozen.set_constraint(FAILED, -1.0)
     for trial in failed:
         penalised = replace(trial, state=Outcome.COMPLETE, metrics={name: worst}, curves=None)
         frozen = freeze(penalised, spec)
-        frozen.set_constraint("failed", 1.0)
+        frozen.set_constraint(FAILED, 1.0)
         lessons.append(frozen)
     return lessons
 

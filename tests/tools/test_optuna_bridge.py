@@ -95,8 +95,8 @@ def test_a_multi_objective_study_has_its_values_in_the_specs_order():
 
 def test_limits_become_constraints():
     spec = make_spec(limits=["ms <= 20", "ms >= 5"])
-    assert violations(trial(0, loss=1.0, ms=10.0), spec) == {"ms <= 20": 0.0, "ms >= 5": 0.0}
-    assert violations(trial(0, loss=1.0, ms=23.0), spec) == {"ms <= 20": 3.0, "ms >= 5": 0.0}
+    assert violations(trial(0, loss=1.0, ms=10.0), spec) == {"ms <= 20": -10.0, "ms >= 5": -5.0}
+    assert violations(trial(0, loss=1.0, ms=23.0), spec) == {"ms <= 20": 3.0, "ms >= 5": -18.0}
     assert violations(trial(0, loss=1.0), spec) == {"ms <= 20": 1.0, "ms >= 5": 1.0}
     strict = make_spec(limits=["ms < 20"])
     assert violations(trial(0, loss=1.0, ms=20.0), strict)["ms < 20"] > 0
