@@ -185,9 +185,10 @@ def pick(advice: Advice, problem: Problem, history: History, *, seed: int) -> Su
     merit = np.zeros(len(new))
     if len(history.complete) >= _LEAST_TO_JUDGE:
         losses = [problem.sign * value for value in history.values]
-        referee = Referee(problem.space, [o.configuration for o in history.complete], losses)
+        complete = [o.configuration for o in history.complete]
+        referee = Referee(problem.space, complete, losses, seed)
         gains = referee.improvement(candidates)
-        if gains.max() < referee.usual(seed):
+        if gains.max() < referee.usual():
             return None
         merit = _ranks(gains)
     told = Suggestion(

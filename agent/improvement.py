@@ -193,7 +193,7 @@ def _improvement(history: _History, cube: Cube, rng: np.random.Generator) -> Sco
 
     def improvement(points: Points) -> Array:
         means, deviations = surrogate.predict(points)
-        logs = _log_improvement((best - means) / deviations) + np.log(deviations)
+        logs = log_improvement((best - means) / deviations) + np.log(deviations)
         return np.asarray(logsumexp(logs, axis=0) - np.log(len(logs)))
 
     return improvement
@@ -217,7 +217,7 @@ def _chance(history: _History, cube: Cube, rng: np.random.Generator) -> Score:
     return chance
 
 
-def _log_improvement(z: Array) -> Array:
+def log_improvement(z: Array) -> Array:
     """Return log E[max(0, z + N(0, 1))], also far below 0."""
     high, low = np.maximum(z, -1), np.minimum(z, -1)
     near = np.log(high * np.exp(log_ndtr(high)) + np.exp(_log_density(high)))

@@ -3,7 +3,7 @@
 import numpy as np
 import optuna
 import pytest
-from luthier.agent.improvement import ImprovementSampler, _log_improvement
+from luthier.agent.improvement import ImprovementSampler, log_improvement
 from luthier.tools.space import SearchSpace
 from luthier.tools.textbook import prior_of
 from optuna.trial import TrialState, create_trial
@@ -118,10 +118,10 @@ def test_the_prior_decides_where_trials_tell_little_and_fades():
 @pytest.mark.parametrize("z", [3.0, 0.0, -0.9, -1.1, -4.0])
 def test_the_expected_improvement_is_the_integral(z):
     expected, _ = quad(lambda u: (z + u) * norm.pdf(u), -z, 40)
-    assert np.exp(_log_improvement(np.array([z])))[0] == pytest.approx(expected, rel=1e-6)
+    assert np.exp(log_improvement(np.array([z])))[0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_expected_improvement_keeps_its_order_far_below():
-    logs = _log_improvement(-np.logspace(0, 8, 60))
+    logs = log_improvement(-np.logspace(0, 8, 60))
     assert np.isfinite(logs).all()
     assert (np.diff(logs) < 0).all()
