@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -21,7 +21,8 @@ from .classical import KINDS, ClassicalSampler
 from .credit import Turn, is_models_turn
 from .llambo.context import ATTRIBUTE, History, Problem, TaskCard
 from .llambo.method import Suggestion
-from .llambo.sampler import common_space, told_of
+from .llambo.sampler import told_of
+from .llambo.suggesting import Classical, Suggesting
 from .llm.answers import LanguageModel, LLMError, Usage
 
 Mode = Literal["shared", "strict"]
@@ -30,8 +31,6 @@ classical optimiser learns from its own trials only, and the model has a fixed s
 
 STRICT_SHARE = 0.25
 _LONGEST_PAUSE = 16
-_FIXED = "fixed_params"
-"""Where Optuna keeps the values of an enqueued trial."""
 
 
 def is_models_strict_turn(number: int) -> bool:
@@ -115,47 +114,28 @@ class HybridSampler(BaseSampler):
             start_up: Trials before a model of the classical optimiser answers, >= 1.
             seconds: Deadline of each request; None for the language model's own.
         """
-        self._given = space
         self._llm = llm
         self._card = TaskCard(description=task) if isinstance(task, str) else task or TaskCard()
         self._mode = mode
         self._seed = int(np.random.default_rng(seed).integers(1 << 31)) if seed is None else seed
         self._start_up = start_up
         self._seconds = seconds
-        self._random = RandomSampler(seed=self._seed)
+        self._trials = Suggesting(space, self._seed, self._suggest, self._classical)
         self._lock = threading.Lock()
         self._standing = Standing()
         self._advice: Advice | None = None
-        self._suggested: dict[tuple[str, int], Suggestion] = {}
-        self._made: dict[tuple[str, int], _Classical] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return the parameters that are drawn together."""
-        space = self._space_of(study)
-        if space is None or space.parameters.keys() <= trial.system_attrs.get(_FIXED, {}).keys():
-            return {}
-        suggestion = self._suggest(study, trial, space)
-        if suggestion is not None:
-            self._suggested[study.study_name, trial.number] = suggestion
-            return {name: space.parameters[name].to_optuna() for name in suggestion.configuration}
-        classical = self._classical(study, trial, space)
-        return classical.sampler.infer_relative_search_space(classical.study, classical.trial)
+        return self._trials.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw these parameters together."""
-        space = self._space_of(study)
-        if space is None or not search_space:
-            return {}
-        suggestion = self._suggested.pop((study.study_name, trial.number), None)
-        if suggestion is not None:
-            known = suggestion.configuration
-            return {name: known[name] for name in search_space if name in known}
-        classical = self._classical(study, trial, space)
-        return classical.sampler.sample_relative(classical.study, classical.trial, search_space)
+        return self._trials.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -165,13 +145,17 @@ class HybridSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one parameter by itself."""
-        space = self._space_of(study)
-        if space is None:
-            return self._random.sample_independent(study, trial, param_name, param_distribution)
-        classical = self._classical(study, trial, space)
-        return classical.sampler.sample_independent(
-            classical.study, classical.trial, param_name, param_distribution
-        )
+        return self._trials.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Forget what was only needed to propose the trial."""
+        self._trials.forget(study, trial)
 
     def _suggest(
         self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace
@@ -239,43 +223,18 @@ class HybridSampler(BaseSampler):
         self._advice = replace(advice, usage=Usage(), faults={})
         return suggestion
 
-    def _space_of(self, study: optuna.Study) -> SearchSpace | None:
-        return self._given if self._given is not None else common_space(study)
-
     def _source(self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> str:
-        classical = self._classical(study, trial, space)
+        classical = self._trials.classical(study, trial, space)
         return classical.sampler.source(classical.study, classical.trial.number)
 
-    def _classical(self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> _Classical:
-        """Return the classical optimiser, and the study as it is shown to it, for one trial.
-
-        It is kept until the trial has ended, since a sampler of a conditional space remembers
-        between its methods what it has found.
-        """
-        key = (study.study_name, trial.number)
-        if key not in self._made:
-            self._made[key] = self._make_classical(study, trial, space)
-        return self._made[key]
-
-    def after_trial(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """Forget what was only needed to propose the trial."""
-        self._made.pop((study.study_name, trial.number), None)
-
-    def _make_classical(
-        self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace
-    ) -> _Classical:
+    def _classical(self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> Classical:
+        """Return the classical optimiser of a trial, and the study as it is shown to it."""
         if self._mode == "shared" or len(study.directions) > 1:
             others = sum(map(_is_models, study.get_trials(deepcopy=False)))
             sampler = ClassicalSampler(
                 space, seed=self._seed, start_up=self._start_up, skipped=-others
             )
-            return _Classical(sampler, study, trial)
+            return Classical(sampler, study, trial)
         sampler = ClassicalSampler(space, seed=self._seed, start_up=self._start_up)
         with quiet():
             own = optuna.create_study(
@@ -287,16 +246,8 @@ class HybridSampler(BaseSampler):
                 if t.number != trial.number and not _is_models(t)
             )
             own.add_trial(create_trial(state=TrialState.RUNNING))
-        return _Classical(sampler, own, own.get_trials(deepcopy=False)[-1])
+        return Classical(sampler, own, own.get_trials(deepcopy=False)[-1])
 
 
 def _is_models(trial: FrozenTrial) -> bool:
     return trial.user_attrs.get(ATTRIBUTE, {}).get("proposed_by") in MODEL_SOURCES
-
-
-class _Classical(NamedTuple):
-    """The classical optimiser, and what it is shown."""
-
-    sampler: ClassicalSampler
-    study: optuna.Study
-    trial: FrozenTrial

@@ -7,20 +7,18 @@ proposes too little, and the trial says so.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.search_space import intersection_search_space
+from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
-from pydantic import ValidationError
+from optuna.trial import FrozenTrial, TrialState
 
-from ...tools.space import Parameter, SearchSpace
+from ...tools.space import SearchSpace
 from ..classical import ClassicalSampler
 from ..llm.answers import LanguageModel, LLMError, Usage
 from .admission import Fault
@@ -28,6 +26,7 @@ from .asking import Conversation
 from .context import ATTRIBUTE, History, Problem, TaskCard
 from .geometry import NEAR, nearest
 from .method import LEAST_TRIALS, Mode, Suggestion, suggest
+from .suggesting import Classical, Suggesting
 from .warmstart import WarmStart, warm_start
 
 WARM_START = "warm start"
@@ -68,43 +67,27 @@ class LLAMBOSampler(BaseSampler):
             start_up: Trials of the warm start.
             seconds: Deadline of each request; None for the model's own.
         """
-        self._given = space
         self._llm = llm
         self._card = TaskCard(description=task) if isinstance(task, str) else task or TaskCard()
         self._mode = mode
         self._seed = int(np.random.default_rng().integers(1 << 31)) if seed is None else seed
         self._start_up = start_up
         self._seconds = seconds
-        self._random = RandomSampler(seed=self._seed)
+        self._trials = Suggesting(space, self._seed, self._suggest, self._classical)
         self._lock = threading.Lock()
         self._starts: dict[str, WarmStart] = {}
-        self._classical: dict[str, ClassicalSampler] = {}
-        self._suggested: dict[tuple[str, int], Suggestion] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return the parameters that are drawn together."""
-        space = self._space_of(study)
-        if space is None or space.parameters.keys() <= trial.system_attrs.get(_FIXED, {}).keys():
-            return {}
-        suggestion = self._suggest(study, trial, space)
-        if suggestion is None:
-            return self._classical_of(space).infer_relative_search_space(study, trial)
-        return {name: space.parameters[name].to_optuna() for name in suggestion.configuration}
+        return self._trials.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw these parameters together."""
-        space = self._space_of(study)
-        if space is None or not search_space:
-            return {}
-        suggestion = self._suggested.pop((study.study_name, trial.number), None)
-        if suggestion is None:
-            return self._classical_of(space).sample_relative(study, trial, search_space)
-        known = suggestion.configuration
-        return {name: known[name] for name in search_space if name in known}
+        return self._trials.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -114,9 +97,17 @@ class LLAMBOSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one parameter by itself."""
-        space = self._space_of(study)
-        sampler = self._random if space is None else self._classical_of(space)
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
+        return self._trials.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Forget what was only needed to propose the trial."""
+        self._trials.forget(study, trial)
 
     def _suggest(
         self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace
@@ -137,7 +128,6 @@ class LLAMBOSampler(BaseSampler):
         if suggestion is None:
             self._record_fallback(study, trial, space, "start-up", "", conversation)
             return None
-        self._suggested[study.study_name, trial.number] = suggestion
         self._record(study, trial, told_of(suggestion))
         return suggestion
 
@@ -195,20 +185,15 @@ class LLAMBOSampler(BaseSampler):
                 )
         return None
 
-    def _space_of(self, study: optuna.Study) -> SearchSpace | None:
-        return self._given if self._given is not None else common_space(study)
-
-    def _classical_of(self, space: SearchSpace) -> ClassicalSampler:
-        key = space.model_dump_json()
-        if key not in self._classical:
-            sampler = ClassicalSampler(
-                space,
-                seed=self._seed,
-                start_up=self._start_up,
-                prior="none" if self._mode == "paper" else "textbook",
-            )
-            self._classical = {key: sampler}
-        return self._classical[key]
+    def _classical(self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> Classical:
+        """Return the classical sampler of a trial."""
+        sampler = ClassicalSampler(
+            space,
+            seed=self._seed,
+            start_up=self._start_up,
+            prior="none" if self._mode == "paper" else "textbook",
+        )
+        return Classical(sampler, study, trial)
 
     def _record_fallback(
         self,
@@ -219,8 +204,9 @@ class LLAMBOSampler(BaseSampler):
         message: str = "",
         conversation: Conversation | None = None,
     ) -> None:
+        classical = self._trials.classical(study, trial, space)
         told: dict[str, Any] = {
-            "proposed_by": self._classical_of(space).source(study, trial.number),
+            "proposed_by": classical.sampler.source(study, trial.number),
             "fallback": cause,
             "reason": message or f"the classical sampler answers: {cause}",
         }
@@ -230,19 +216,6 @@ class LLAMBOSampler(BaseSampler):
 
     def _record(self, study: optuna.Study, trial: FrozenTrial, told: Mapping[str, Any]) -> None:
         study._storage.set_trial_user_attr(trial._trial_id, ATTRIBUTE, dict(told))
-
-
-def common_space(study: optuna.Study) -> SearchSpace | None:
-    """Return the space that all trials of a study have in common, None if there is nothing."""
-    common = intersection_search_space(study.get_trials(deepcopy=False))
-    parameters: dict[str, Parameter] = {}
-    for name, distribution in common.items():
-        try:
-            if not distribution.single():
-                parameters |= SearchSpace.from_optuna({name: distribution}).parameters
-        except ValidationError:  # a choice that is NaN: such a parameter is drawn by itself
-            continue
-    return SearchSpace(parameters=parameters) if parameters else None
 
 
 def told_of(suggestion: Suggestion) -> dict[str, Any]:
