@@ -52,7 +52,7 @@ def init(
     ] = None,
 ) -> None:
     """Read a training script and write a first spec for it."""
-    from .init import write_spec
+    from ..tools.first_spec import write_spec
 
     result = write_spec(script, output)
     reading, console = result.reading, out()
