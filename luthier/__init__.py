@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .agent.assistant import Agent as Agent
     from .agent.tune import Result as Result
     from .agent.tune import confirm as confirm
     from .agent.tune import tune as tune
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME_OF = {
+    "Agent": ".agent.assistant",
     "Categorical": ".tools.space",
     "Float": ".tools.space",
     "Int": ".tools.space",

@@ -90,7 +90,7 @@ def _draft(reading: Mapping[str, Any], wish: str) -> Reply:
     arguments: dict[str, Any] = {
         "script": (_SCRIPT.search(wish) or [""])[0],
         "metric": metric[2].rstrip(".,"),
-        "direction": f"{metric[1][:5].lower()}mize",
+        "direction": f"{metric[1][:4].lower()}mize",
     }
     if trials:
         arguments["trials"] = int(trials[1])
