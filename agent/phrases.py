@@ -40,7 +40,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"compare\b\D*(?P<n>\d+)\D+(?P<m>\d+)", "/compare {n} {m}"),
     (r"(?:which|what)\b.*(?:matter|important|influence)|importance", "/importance {study}"),
     (
-        r"(?:is|was)\b.*(?:chance|luck|noise|significant)|confirm|repeat the best",
+        r"\b(?:chance|luck|noise|significant)\b|confirm|repeat the best",
         "/confirm {study}",
     ),
     (r"\breport\b|summari[sz]e|write.*up", "/report {study}"),

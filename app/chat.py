@@ -79,9 +79,13 @@ def talk(dialogue: Dialogue, console: Console, ask: Ask) -> None:
         _decide_all(dialogue, console, ask)
         while True:
             text = ask("> ").strip()
-            if text:
+            if not text:
+                continue
+            try:
                 show(dialogue.send(text), console)
-                _decide_all(dialogue, console, ask)
+            except KeyboardInterrupt:
+                console.print("\nInterrupted; what runs goes on. Ctrl-D ends.")
+            _decide_all(dialogue, console, ask)
     except (EOFError, KeyboardInterrupt):
         console.print()
 

@@ -54,10 +54,13 @@ def test_plain_words_are_commands_or_not_understood(text: str, command: str | No
     ("text", "arguments"),
     [
         ("train.py", {"script": "train.py"}),
-        ("a.py loss minimise 30m", {"script": "a.py", "metric": "loss", "direction": "minimize", "wall_time": "30m"}),
+        (
+            "a.py loss minimise 30m",
+            {"script": "a.py", "metric": "loss", "direction": "minimize", "wall_time": "30m"},
+        ),
         ("a.py val_acc 20 trials", {"script": "a.py", "metric": "val_acc", "trials": 20}),
     ],
-)  # fmt: skip
+)
 def test_tune_takes_its_words_in_any_order(text: str, arguments: dict[str, Any]) -> None:
     assert read_tune(text.split()) == arguments
 
