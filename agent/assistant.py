@@ -25,7 +25,6 @@ Decide = Callable[["Approval"], "bool | str | Mapping[str, Any]"]
 """Decides for the person: True approves, False rejects, a text rejects with that reason, a mapping
 approves with these arguments changed."""
 
-_STARTS = frozenset({"start_study", "resume_study", "retry_trials", "confirm_best"})
 _LOOK_SECONDS = 0.2
 
 
@@ -126,6 +125,7 @@ class Agent:
         Raises:
             AgentError: If no study was started; with what Luthier said instead.
         """
+        from .dialogue import STARTS
         from .tune import result_of
 
         said: list[str] = []
@@ -133,7 +133,7 @@ class Agent:
         for event in self.chat(request):
             if isinstance(event, Text):
                 said.append(event.text)
-            elif isinstance(event, ToolAnswered) and event.tool in _STARTS and not event.failed:
+            elif isinstance(event, ToolAnswered) and event.tool in STARTS and not event.failed:
                 study = json.loads(event.answer[event.answer.index('{"study"') :])["study"]
         if study is None:
             raise AgentError(f"no study was started: {''.join(said).strip() or 'nothing was said'}")

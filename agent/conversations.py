@@ -87,6 +87,7 @@ class Conversations:
             with contextlib.closing(db):
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")
                 yield db
         except sqlite3.Error as error:
             raise ConversationError(f"{str(self.path)!r}: {error}") from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .approvals import Approval, ApprovalError, Approvals, Policy
 from .events import ApprovalNeeded, Done, Event, Interrupted, Text, ToolAnswered, ToolCalled
+from .happenings import happenings
 from .llm.answers import LLMError
 from .offline import Offline, UsageError
 from .toolbox.box import Toolbox
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .llm.line import Line
     from .planner import Planner
 
+STARTS = frozenset({"start_study", "resume_study", "retry_trials", "confirm_best"})
+"""The tools after which a study runs; their answers name it first."""
 _YES = re.compile(
     r"(?:/approve(?:\s+(?P<id>\d+))?|y|yes|ok|okay|approve|approved|go ahead|do it)[.!]?", re.I
 )
@@ -82,6 +85,21 @@ class Dialogue:
     def history(self) -> list[tuple[str, dict[str, Any]]]:
         """Return what was said and done so far, as kind and data, oldest first."""
         return self._store.turns(self.id)
+
+    def news(self) -> Iterator[Event]:
+        """Say what has happened since to the studies that this conversation started."""
+        told = self.history()
+        known = {(data["study"], data["what"]) for kind, data in told if kind == "news"}
+        started = [
+            json.loads(data["answer"][data["answer"].index('{"study"') :])["study"]
+            for kind, data in told
+            if kind == "tool" and data["tool"] in STARTS and not data["failed"]
+        ]
+        for name in dict.fromkeys(started):
+            for what, text in happenings(self.desk, self.desk.study(name)):
+                if (name, what) not in known:
+                    self._record("news", study=name, what=what)
+                    yield from self._recorded(iter([Text(text, "offline")]))
 
     def pending(self) -> list[Approval]:
         """Return what the person has to decide."""
@@ -209,7 +227,8 @@ class Dialogue:
     def _untold(self) -> list[tuple[str, str]]:
         """Return what was said since the planner last listened, as role and text."""
         said: list[tuple[str, str]] = []
-        for kind, data in self.history()[:-1]:  # the last one is what it is told now
+        *before, _ = self.history()  # the last one is what it is told now
+        for kind, data in before:
             if kind == "heard":
                 said.clear()
             elif kind == "person" or (kind == "text" and data["by"] == "offline"):

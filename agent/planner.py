@@ -205,6 +205,12 @@ class Planner:
     def _decision(self, approval: Approval) -> dict[str, Any]:
         if approval.state == "rejected":
             return {"type": "reject", "message": approval.reason or "they gave none"}
+        if approval.state == "pending":
+            # Nothing was pending: what the call means by "the newest study" has changed since.
+            reason = "what it is about has changed meanwhile; look, and ask again"
+            approvals = self._toolbox.approvals
+            approvals.reject(approval.id, reason, approvals.person)
+            return {"type": "reject", "message": reason}
         if approval.state == "replaced":
             edited = self._toolbox.approvals.replacement(approval.id)
             action = {"name": edited.tool, "args": edited.arguments}

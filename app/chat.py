@@ -78,6 +78,7 @@ def talk(dialogue: Dialogue, console: Console, ask: Ask) -> None:
     try:
         _decide_all(dialogue, console, ask)
         while True:
+            show(dialogue.news(), console)
             text = ask("> ").strip()
             if not text:
                 continue

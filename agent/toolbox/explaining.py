@@ -40,7 +40,7 @@ class StudyStatus(Tool):
         left = forecast_seconds(meters, expected_trial_seconds(trials), max(1, running))
         return {
             "study": study.name,
-            "state": study.state,
+            "state": "starting" if study.state == "created" and study.owner else study.state,
             "reason": quoted(record.reason, 200),
             "trials": counts(trials),
             "budget": {
