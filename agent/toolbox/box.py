@@ -29,6 +29,7 @@ TOOLS: tuple[type[Tool], ...] = (
     drafting.ChangeDraft,
     drafting.ShowDraft,
     running.StartStudy,
+    running.BranchStudy,
     running.ResumeStudy,
     running.PauseStudy,
     running.StopStudy,

@@ -68,6 +68,29 @@ class StartStudy(Tool):
         return _start(desk, Study(desk.ledger, desk.workspace, study.name))
 
 
+class BranchStudy(Tool):
+    """Make a study of a changed draft that takes over another one's trials, where still valid.
+
+    It is not started: `resume_study` does that.
+    """
+
+    effect = "notes"
+
+    study: str
+    """The study that it goes on from."""
+    draft: str
+    """The changed draft's key, with a name of its own."""
+
+    def run(self, desk: Desk) -> Answer:
+        """Store the new study."""
+        from ...tools.study import branch
+
+        parent, draft = desk.study(self.study), draft_or_study(desk, self.draft)
+        estimate_of(desk, draft.spec, draft.folder)  # refuses what cannot run here
+        child, taken = branch(desk.ledger, parent.record, draft.spec, draft.folder)
+        return {"study": child.name, "taken_over": taken, "state": child.state}
+
+
 class ResumeStudy(Tool):
     """Go on with a study that was paused, stopped or interrupted.
 

@@ -69,14 +69,19 @@ def talk(desk: Desk) -> Iterator[Talk]:
     """Begin a conversation, with a mind behind a real endpoint or without one."""
     with ExitStack() as stack:
 
-        def begin(mind: Mind | None = None, faults: Schedule = never, **options: Any) -> Dialogue:
+        def begin(
+            mind: Mind | None = None,
+            faults: Schedule = never,
+            at: Desk | None = None,
+            **options: Any,
+        ) -> Dialogue:
             line = None
             if mind is not None:
                 server: Server = stack.enter_context(serve(mind, faults=faults))
                 settings = Settings(base_url=server.url, model=server.model, seconds=60)
                 line = Line(settings)
                 stack.callback(line.close)
-            dialogue = Dialogue(desk, line=line, **options)
+            dialogue = Dialogue(at or desk, line=line, **options)
             stack.callback(dialogue.close)
             return dialogue
 

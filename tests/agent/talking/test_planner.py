@@ -22,7 +22,7 @@ from luthier.evals.advisers import faults
 from luthier.evals.advisers.mind import Called, Reply, Request
 from luthier.evals.advisers.planning import planner
 from luthier.evals.advisers.server import serve
-from luthier.prompts.loading import tokens_of
+from luthier.prompts.loading import load, render, tokens_of
 
 from ..conftest import until
 from .conftest import TUNE, Talk, asked, tools, words
@@ -46,6 +46,8 @@ def test_from_a_sentence_to_the_best_result(talk: Talk, desk: Desk) -> None:
     assert study.spec.budget.trials == 3
     until(lambda: study.owner is None, lambda: "the end of the study")
 
+    assert "Study project is finished" in words(list(dialogue.news()))
+    assert list(dialogue.news()) == []
     best = words(list(dialogue.send("what is the best?")))
     found = study.best()
     assert found is not None
@@ -240,6 +242,13 @@ def test_what_is_always_sent_is_short() -> None:
         for tool in TOOLS
     ]
     assert tokens_of(system_prompt()) + tokens_of(json.dumps(declared)) <= 6000
+
+
+def test_the_reminder_has_a_largest_size_whatever_was_said() -> None:
+    header = load("planner").header
+    for text in ("word " * 20_000, "\n" * 50_000, "\u20ac" * 50_000):
+        prompt = render("planner", **dict.fromkeys(header.inputs, text))
+        assert sum(tokens_of(turn.content) for turn in prompt.messages) <= header.most_tokens
 
 
 @pytest.fixture(autouse=True)

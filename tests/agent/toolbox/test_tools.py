@@ -1,7 +1,6 @@
 """What the tools answer, and what they refuse."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from luthier.agent.approvals import Approvals
 from luthier.agent.happenings import happenings
 from luthier.agent.toolbox.box import GUARDED, TOOLS, Result, Toolbox
-from luthier.agent.toolbox.declaring import MOST_CHARACTERS, Tool, ToolError, bounded, visible
+from luthier.agent.toolbox.declaring import MOST_CHARACTERS, bounded, visible
 from luthier.agent.toolbox.desk import Desk
 from luthier.agent.toolbox.explaining import curve_features
 
@@ -39,15 +38,15 @@ def box(lab: Lab) -> Toolbox:
     return Toolbox(desk, Approvals(store, store.begin("ada"), "ada"))
 
 
-def answer(box: Toolbox, name: str, **arguments: Any) -> dict[str, Any]:
-    result = box.call(name, arguments)
+def answer(box: Toolbox, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    result = box.call(tool, arguments)
     assert not result.failed, result.answer
     assert len(result.text) <= MOST_CHARACTERS
     return result.answer
 
 
-def error(box: Toolbox, name: str, **arguments: Any) -> str:
-    result = box.call(name, arguments)
+def error(box: Toolbox, tool: str, /, **arguments: Any) -> str:
+    result = box.call(tool, arguments)
     assert result.failed
     return str(result.answer["error"])
 
@@ -90,7 +89,7 @@ def test_arrays_are_described_by_shape(box: Toolbox) -> None:
 @pytest.mark.parametrize("path", ["../outside.py", "/etc/passwd", "link.py", "a\0b", "x" * 5000])
 def test_what_lies_outside_the_project_is_not_read(box: Toolbox, path: str) -> None:
     (box.desk.project.parent / "outside.py").write_text(TRAIN, encoding="utf-8")
-    os.symlink("../outside.py", box.desk.project / "link.py")
+    (box.desk.project / "link.py").symlink_to("../outside.py")
 
     said = error(box, "look_at_script", script=path)
     assert "lies outside the project folder" in said or "is no path" in said
@@ -241,7 +240,15 @@ def test_text_of_strangers_is_one_visible_line() -> None:
     assert visible("x" * 200) == "x" * 99 + "…"
 
 
-def test_a_tool_that_does_nothing_says_so() -> None:
-    with pytest.raises(NotImplementedError):
-        Tool().run(Desk.__new__(Desk))
-    assert issubclass(ToolError, Exception)
+def test_a_branch_takes_over_the_trials_that_are_still_valid(lab: Lab, box: Toolbox) -> None:
+    lab.run(lab.create(budget={"trials": 2}))
+    changes = {"space.x.high": 3.0, "name": "wider", "budget.trials": 4}
+    draft = answer(box, "change_draft", draft="small", changes=changes)["draft"]
+
+    assert answer(box, "branch_study", study="small", draft=draft) == {
+        "study": "wider",
+        "taken_over": 2,
+        "state": "created",
+    }
+    assert len(box.desk.study("wider").trials()) == 2
+    assert "there is a study named" in error(box, "branch_study", study="small", draft=draft)
