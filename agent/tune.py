@@ -128,7 +128,7 @@ def tune(
     study = Study(ledger, place, record.name)
     show = PrintProgress(whole, study.trials(curves=False)) if progress else None
     ending = run_study(ledger, record, place, pickled=pickled, on_trial=show)
-    return _result(study, ending)
+    return result_of(study, ending)
 
 
 def confirm(
@@ -172,12 +172,17 @@ def confirm(
     plan = check_study(record.spec, record.working_directory)
     ask(study, plan.slots, repeats=repeats, trials=trials, caps=caps or {})
     show = PrintProgress(record.spec, study.trials(curves=False)) if progress else None
-    return _result(study, run_study(study.ledger, record, study.workspace, on_trial=show))
+    return result_of(study, run_study(study.ledger, record, study.workspace, on_trial=show))
 
 
-def _result(study: Study, ending: Ending) -> Result:
+def result_of(study: Study, ending: Ending | None = None) -> Result:
+    """Return what a study has come to; it has an ending of its own if it ran elsewhere."""
     from ..tools.analysis import best_trials
 
+    if ending is None:
+        from .tuner import Ending
+
+        ending = Ending(study.record.state, study.record.reason)
     trials = study.trials()
     best = best_trials(study.spec, trials)
     return Result(study, ending, trials, best[0] if best else None)

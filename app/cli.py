@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ..tools.errors import LuthierError
-from . import devices, evaluating, reading
+from . import chat, devices, evaluating, reading
 from .tables import plain, plain_lines
 from .terminal import Detach, Name, NewName, fail, out, print_best, study_named
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(reading.app)
 app.add_typer(devices.app)
+app.add_typer(chat.app)
 app.add_typer(evaluating.app)
 
 
@@ -52,7 +53,7 @@ def init(
     ] = None,
 ) -> None:
     """Read a training script and write a first spec for it."""
-    from .init import write_spec
+    from ..tools.first_spec import write_spec
 
     result = write_spec(script, output)
     reading, console = result.reading, out()

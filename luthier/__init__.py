@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .agent.assistant import Agent as Agent
     from .agent.hybrid import HybridSampler as HybridSampler
     from .agent.llambo.sampler import LLAMBOSampler as LLAMBOSampler
     from .agent.llm.client import language_model as language_model
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME_OF = {
+    "Agent": ".agent.assistant",
     "Categorical": ".tools.space",
     "Float": ".tools.space",
     "Int": ".tools.space",

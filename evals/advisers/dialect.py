@@ -100,7 +100,14 @@ def listen(endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Talk:
     else:
         messages = (Message("user", str(body.get("prompt", ""))),)
         weighs = body.get("logprobs") is not None
-    request = Request(messages, _schema(body, messages), _count(endpoint, body), weighs)
+    request = Request(
+        messages,
+        _schema(body, messages),
+        _count(endpoint, body),
+        weighs,
+        _free_tools(body),
+        _answered(body),
+    )
     talk = Talk(request, body, is_chat, _tool(body))
     _refuse_too_long(endpoint, talk)
     return talk
@@ -224,6 +231,24 @@ def _tool(body: Mapping[str, Any]) -> str | None:
         return str(choice["function"]["name"])
     tools = list(body.get("tools") or [])
     return str(tools[0]["function"]["name"]) if choice == "required" and len(tools) == 1 else None
+
+
+def _free_tools(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the tools that a model may call or not."""
+    if body.get("tool_choice") not in (None, "auto") or body.get("response_format"):
+        return ()
+    return tuple(str(tool["function"]["name"]) for tool in body.get("tools") or ())
+
+
+def _answered(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return of each message whose answer it is, as the calls before it tell."""
+    names: dict[str, str] = {}
+    found = []
+    for message in body.get("messages") or ():
+        for call in message.get("tool_calls") or ():
+            names[call["id"]] = call["function"]["name"]
+        found.append(names.get(message.get("tool_call_id", ""), ""))
+    return tuple(found)
 
 
 def count_tokens(text: str) -> int:

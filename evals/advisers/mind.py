@@ -10,6 +10,14 @@ from ...agent.llm.answers import Message
 
 
 @dataclass(frozen=True)
+class Called:
+    """A call of a tool that a mind makes."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Request:
     """What reaches a mind of a chat request."""
 
@@ -20,6 +28,10 @@ class Request:
     """How many answers are wanted."""
     weighs: bool = False
     """Whether log-probabilities of the first token are wanted."""
+    tools: tuple[str, ...] = ()
+    """Names of the tools that it may call, if it wants to."""
+    answered: tuple[str, ...] = ()
+    """Of each message, the name of the tool whose answer it is; empty for others."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class Reply:
     """As many as were asked for."""
     probabilities: Mapping[str, float] | None = None
     """Of first tokens, if they were asked for and the mind has any."""
+    calls: tuple[Called, ...] = ()
+    """Tools that it calls besides."""
 
 
 Mind = Callable[[Request], Reply]

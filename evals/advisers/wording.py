@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .dialect import Endpoint, Talk, count_tokens
-from .mind import Reply
+from .mind import Called, Reply
 
 _PIECE = 12
 """Characters in one event of a stream."""
@@ -30,6 +30,10 @@ def chat_response(
             function = {"name": talk.tool, "arguments": text}
             call = {"id": f"call_{index}", "type": "function", "function": function}
             message |= {"content": None, "tool_calls": [call]}
+        elif reply.calls:
+            calls = [_call(talk, i, called) for i, called in enumerate(reply.calls)]
+            message |= {"content": text or None, "tool_calls": calls}
+            finish = "tool_calls"
         logprobs = _chat_logprobs(talk, reply, text) if talk.request.weighs else None
         choices.append(
             {"index": index, "message": message, "finish_reason": finish, "logprobs": logprobs}
@@ -50,7 +54,8 @@ def chat_stream(
         message, index = choice["message"], choice["index"]
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
         if message.get("tool_calls"):
-            deltas += [{"tool_calls": [{**message["tool_calls"][0], "index": 0}]}]
+            calls = message["tool_calls"]
+            deltas += [{"tool_calls": [{**call, "index": i}]} for i, call in enumerate(calls)]
         elif message["refusal"] is not None:
             deltas += [{"refusal": message["refusal"]}]
         text = message["content"] or ""
@@ -87,6 +92,11 @@ def text_response(endpoint: Endpoint, talk: Talk, reply: Reply, finish: str) -> 
     }
 
 
+def _call(talk: Talk, index: int, called: Called) -> dict[str, Any]:
+    function = {"name": called.name, "arguments": json.dumps(called.arguments)}
+    return {"id": f"call_{_digest(talk)[:8]}_{index}", "type": "function", "function": function}
+
+
 def _chat_logprobs(talk: Talk, reply: Reply, text: str) -> dict[str, Any] | None:
     if reply.probabilities is None:
         return None
@@ -106,8 +116,16 @@ def _entry(token: str, logprob: float) -> dict[str, Any]:
 
 
 def _envelope(endpoint: Endpoint, talk: Talk, kind: str) -> dict[str, Any]:
-    digest = hashlib.sha256(json.dumps(talk.body, sort_keys=True).encode()).hexdigest()
-    return {"id": f"chat-{digest[:12]}", "object": kind, "created": 0, "model": endpoint.model}
+    return {
+        "id": f"chat-{_digest(talk)[:12]}",
+        "object": kind,
+        "created": 0,
+        "model": endpoint.model,
+    }
+
+
+def _digest(talk: Talk) -> str:
+    return hashlib.sha256(json.dumps(talk.body, sort_keys=True).encode()).hexdigest()
 
 
 def _usage(endpoint: Endpoint, talk: Talk, texts: tuple[str, ...]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from luthier.app.init import InitResult, render_spec, write_spec
+from luthier.tools.first_spec import InitResult, render_spec, write_spec
 from luthier.tools.leases import Lease
 from luthier.tools.objective import build_request, check_objective
 from luthier.tools.script import ScriptError, read_script

@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from ..tools.script import ReadParameter, ScriptError, ScriptReading, read_script
-from ..tools.script_declared import Remark, printable
-from ..tools.script_metrics import GuessedMetric
-from ..tools.space import Parameter
-from ..tools.spec import SpecDumper
+from .script import ReadParameter, ScriptError, ScriptReading, read_script
+from .script_declared import Remark, printable
+from .script_metrics import GuessedMetric
+from .space import Parameter
+from .spec import SpecDumper
 
 _TRIALS = 50
 _WIDTH = 100
@@ -68,7 +68,7 @@ def write_spec(script: Path, output: Path | None = None) -> InitResult:
     path = os.path.relpath(script, output.parent)
     if path.startswith("-"):  # python would take it for an option
         path = f".{os.sep}{path}"
-    text = render_spec(reading, _study_name(script), ["python", path])
+    text = render_spec(reading, study_name(script), ["python", path])
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -110,7 +110,7 @@ def render_spec(reading: ScriptReading, name: str, command: list[str]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _study_name(script: Path) -> str:
+def study_name(script: Path) -> str:
     """Return a study's name from the script's, or its folder's if it is called `train.py`."""
     stem = script.stem
     if stem in _PLAIN_NAMES:

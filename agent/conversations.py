@@ -1,0 +1,183 @@
+"""The database of what was said, drafted and approved; the ledger knows only of studies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..tools.errors import LuthierError
+from ..tools.spec import StudySpec, parse_spec
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE conversations (
+    id TEXT PRIMARY KEY, person TEXT NOT NULL, created_at REAL NOT NULL
+);
+CREATE TABLE turns (
+    id INTEGER PRIMARY KEY, conversation TEXT NOT NULL REFERENCES conversations (id),
+    kind TEXT NOT NULL, data TEXT NOT NULL, time REAL NOT NULL
+);
+CREATE INDEX turns_of ON turns (conversation, id);
+CREATE TABLE drafts (
+    key TEXT PRIMARY KEY, spec TEXT NOT NULL, folder TEXT NOT NULL, created_at REAL NOT NULL
+);
+CREATE TABLE approvals (
+    id INTEGER PRIMARY KEY, conversation TEXT NOT NULL REFERENCES conversations (id),
+    call TEXT NOT NULL, tool TEXT NOT NULL, arguments TEXT NOT NULL, digest TEXT NOT NULL,
+    effect TEXT NOT NULL, shown TEXT NOT NULL, person TEXT NOT NULL, state TEXT NOT NULL,
+    reason TEXT NOT NULL, replaces INTEGER REFERENCES approvals (id),
+    created_at REAL NOT NULL, decided_at REAL, device_seconds REAL
+);
+CREATE INDEX approvals_of ON approvals (conversation, call);
+"""
+
+
+class ConversationError(LuthierError, RuntimeError):
+    """Conversations that cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A spec that nobody has started; its key changes with every change of it."""
+
+    key: str
+    spec: StudySpec
+    folder: Path
+    """Where its trials are to run."""
+
+
+class Conversations:
+    """The conversations of a workspace; it may be used from any thread and process."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the database, or make it.
+
+        Raises:
+            ConversationError: If it cannot be written, or a newer Luthier wrote it.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConversationError(f"cannot create {str(path.parent)!r}: {error}") from None
+        with self.write() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                raise ConversationError(
+                    f"{str(path)!r} was written by a newer Luthier; upgrade Luthier, or choose "
+                    "another workspace with LUTHIER_HOME"
+                )
+            if version < _VERSION:
+                for statement in _TABLES.split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Open a connection that reads."""
+        try:
+            db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+            with contextlib.closing(db):
+                db.row_factory = sqlite3.Row
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")
+                yield db
+        except sqlite3.Error as error:
+            raise ConversationError(f"{str(self.path)!r}: {error}") from error
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Begin a transaction; all of it happens or nothing."""
+        with self.read() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def begin(self, person: str) -> str:
+        """Begin a conversation, and return its id."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        with self.write() as db:
+            db.execute("INSERT INTO conversations VALUES (?, ?, ?)", (name, person, time.time()))
+        return name
+
+    def check(self, conversation: str, person: str) -> None:
+        """See that a conversation is there, and this person's.
+
+        Raises:
+            ConversationError: If it is not.
+        """
+        with self.read() as db:
+            query = "SELECT person FROM conversations WHERE id = ?"
+            row = db.execute(query, (conversation,)).fetchone()
+        if row is None:
+            raise ConversationError(f"there is no conversation {conversation!r}; begin a new one")
+        if row["person"] != person:
+            raise ConversationError(
+                f"conversation {conversation!r} is {row['person']}'s, not {person}'s; begin another"
+            )
+
+    def latest(self, person: str) -> str | None:
+        """Return the conversation that this person spoke in last, None if there is none."""
+        query = """
+            SELECT conversations.id FROM conversations LEFT JOIN turns ON conversation =
+            conversations.id WHERE person = ? GROUP BY conversations.id
+            ORDER BY max(coalesce(time, created_at)) DESC LIMIT 1
+        """
+        with self.read() as db:
+            row = db.execute(query, (person,)).fetchone()
+        return None if row is None else str(row["id"])
+
+    def add_turn(self, conversation: str, kind: str, data: dict[str, Any]) -> None:
+        """Append something that was said or done."""
+        text = json.dumps(data, ensure_ascii=False)
+        with self.write() as db:
+            db.execute(
+                "INSERT INTO turns (conversation, kind, data, time) VALUES (?, ?, ?, ?)",
+                (conversation, kind, text, time.time()),
+            )
+
+    def turns(self, conversation: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return what was said and done, oldest first, as kind and data."""
+        query = "SELECT kind, data FROM turns WHERE conversation = ? ORDER BY id"
+        with self.read() as db:
+            return [(r["kind"], json.loads(r["data"])) for r in db.execute(query, (conversation,))]
+
+    def keep_draft(self, spec: StudySpec, folder: Path) -> Draft:
+        """Keep a draft; the same one twice is one."""
+        key = f"{spec.name}@{spec.content_hash()[:10]}"
+        text = json.dumps(spec.to_dict())
+        with self.write() as db:
+            db.execute(
+                "INSERT INTO drafts VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "created_at = excluded.created_at, folder = excluded.folder",
+                (key, text, str(folder), time.time()),
+            )
+        return Draft(key, spec, folder)
+
+    def draft(self, key: str) -> Draft | None:
+        """Return a draft, None if there is none of this key."""
+        with self.read() as db:
+            row = db.execute("SELECT * FROM drafts WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _draft(row)
+
+    def drafts(self, most: int = 5) -> list[Draft]:
+        """Return the newest drafts, newest first."""
+        query = "SELECT * FROM drafts ORDER BY created_at DESC LIMIT ?"
+        with self.read() as db:
+            return [_draft(row) for row in db.execute(query, (most,))]
+
+
+def _draft(row: sqlite3.Row) -> Draft:
+    spec = parse_spec(json.loads(row["spec"]), f"the draft {row['key']!r}")
+    return Draft(row["key"], spec, Path(row["folder"]))

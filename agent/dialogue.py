@@ -1,0 +1,305 @@
+"""One conversation, with a language model or without: what a person says goes in, events come out.
+
+All of it is recorded, so any process can take the conversation up again; what it started goes on
+without it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .approvals import Approval, ApprovalError, Approvals, Policy
+from .events import ApprovalNeeded, Done, Event, Interrupted, Text, ToolAnswered, ToolCalled
+from .happenings import happenings
+from .llm.answers import LLMError
+from .offline import Offline, UsageError
+from .toolbox.box import Toolbox
+from .toolbox.declaring import ToolError
+from .toolbox.desk import Desk
+
+if TYPE_CHECKING:
+    from .llm.line import Line
+    from .planner import Planner
+
+STARTS = frozenset({"start_study", "resume_study", "retry_trials", "confirm_best"})
+"""The tools after which a study runs; their answers name it first."""
+_YES = re.compile(
+    r"(?:/approve(?:\s+(?P<id>\d+))?|y|yes|ok|okay|approve|approved|go ahead|do it)[.!]?", re.I
+)
+_NO = re.compile(
+    r"(?:/reject(?:\s+(?P<id>\d+))?|n|no|reject|don'?t)\b[.,:!]?\s*(?P<reason>.*)", re.I | re.S
+)
+_EDIT = re.compile(r"/edit(?:\s+(?P<id>\d+))?\s+(?P<changes>\S.*)", re.I | re.S)
+
+
+class Dialogue:
+    """A conversation of one person; use it from one thread at a time."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        line: Line | None = None,
+        policy: Policy | None = None,
+        conversation: str | None = None,
+    ) -> None:
+        """Begin a conversation, or take one up.
+
+        Args:
+            desk: Where it takes place, and who speaks.
+            line: The way to a language model; None for commands alone.
+            policy: When the person is asked.
+            conversation: The id of the one to go on with.
+
+        Raises:
+            ConversationError: If there is no such conversation, or it is another person's.
+        """
+        self._store = desk.conversations
+        if conversation is None:
+            conversation = self._store.begin(desk.person)
+        else:
+            self._store.check(conversation, desk.person)
+        self.id = conversation
+        self.desk = desk
+        self.approvals = Approvals(self._store, conversation, desk.person, policy)
+        self.toolbox = Toolbox(desk, self.approvals)
+        self._offline = Offline(self.toolbox)
+        self.line = line
+        self._planner: Planner | None = None
+
+    def close(self) -> None:
+        """Let go of the planner; the line is its owner's."""
+        if self._planner is not None:
+            self._planner.close()
+            self._planner = None
+
+    def use_model(self, line: Line | None) -> None:
+        """Go on with another language model, or with none."""
+        self.close()
+        self.line = line
+
+    def history(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return what was said and done so far, as kind and data, oldest first."""
+        return self._store.turns(self.id)
+
+    def news(self) -> Iterator[Event]:
+        """Say what has happened since to the studies that this conversation started."""
+        told = self.history()
+        known = {(data["study"], data["what"]) for kind, data in told if kind == "news"}
+        started = [
+            json.loads(data["answer"][data["answer"].index('{"study"') :])["study"]
+            for kind, data in told
+            if kind == "tool" and data["tool"] in STARTS and not data["failed"]
+        ]
+        for name in dict.fromkeys(started):
+            for what, text in happenings(self.desk, self.desk.study(name)):
+                if (name, what) not in known:
+                    self._record("news", study=name, what=what)
+                    yield from self._recorded(iter([Text(text, "offline")]))
+
+    def pending(self) -> list[Approval]:
+        """Return what the person has to decide."""
+        return self.approvals.pending()
+
+    def send(self, text: str) -> Iterator[Event]:
+        """Answer what the person said."""
+        self._record("person", text=text)
+        yield from self._recorded(self._in_words(self._answer(text)))
+        yield Done()
+
+    def approve(self, id: int, digest: str) -> Iterator[Event]:
+        """Approve exactly what was shown, and go on.
+
+        Raises:
+            ApprovalError: If that cannot be decided any more, or the digest is of something else.
+        """
+        yield from self._decided(self.approvals.approve(id, digest, self.desk.person))
+
+    def edit(self, id: int, changes: Mapping[str, Any]) -> Iterator[Event]:
+        """Approve it with other arguments, and go on.
+
+        Raises:
+            LuthierError: If they make no sense; the approval is then still pending.
+        """
+        self.toolbox.edit(id, changes, self.desk.person)
+        yield from self._decided(self.approvals.get(id))
+
+    def reject(self, id: int, reason: str = "") -> Iterator[Event]:
+        """Refuse it, and go on.
+
+        Raises:
+            ApprovalError: If that cannot be decided any more.
+        """
+        yield from self._decided(self.approvals.reject(id, reason, self.desk.person))
+
+    def _decided(self, approval: Approval) -> Iterator[Event]:
+        edited = self.approvals.replacement(approval.id) if approval.state == "replaced" else None
+        about = edited or approval
+        self._record(
+            "decision", state=approval.state, tool=about.tool, arguments=about.arguments,
+            reason=about.reason,
+        )  # fmt: skip
+        yield from self._recorded(self._after(approval, about))
+        yield Done()
+
+    def _after(self, approval: Approval, about: Approval) -> Iterator[Event]:
+        if about.call.startswith("offline/"):
+            yield from self._offline.decided(about)
+            return
+        planner = self._open_planner()
+        if planner is None:  # it was asked by a planner that is gone
+            yield from self._offline.decided(about)
+        elif not self.pending():
+            yield from self._with_model(planner.resume(), "")
+
+    def _answer(self, text: str) -> Iterator[Event]:
+        pending = self.pending()
+        if pending and (decided := self._typed_decision(text, pending)) is not None:
+            approval = self.approvals.get(decided)
+            edited = self.approvals.replacement(decided) if approval.state == "replaced" else None
+            yield from self._after(approval, edited or approval)
+            return
+        for approval in pending:
+            self.approvals.reject(
+                approval.id, f"the person said something else instead: {text}", self.desk.person
+            )
+        planner = None if text.lstrip().startswith("/") else self._open_planner()
+        if planner is None:
+            yield from self._without_model(text)
+            return
+        if planner.waits:
+            yield from self._with_model(planner.resume(), text)
+        else:
+            planner.tell(self._untold())
+            yield from self._with_model(planner.send(text), text)
+
+    def _in_words(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Say what the person got wrong, rather than raise it."""
+        try:
+            yield from events
+        except (ApprovalError, UsageError, ToolError) as error:
+            yield Text(f"{error}.", "offline")
+
+    def _typed_decision(self, text: str, pending: list[Approval]) -> int | None:
+        """Take a decision that the person typed; return the approval's id, None if it is none."""
+        text = text.strip()
+        yes, no, edit = _YES.fullmatch(text), _NO.fullmatch(text), _EDIT.fullmatch(text)
+        found = yes or no or edit
+        if found is None:
+            return None
+        asked = _one_of(pending, found["id"])
+        if yes:
+            self.approvals.approve(asked.id, asked.digest, self.desk.person)
+        elif edit:
+            self.toolbox.edit(asked.id, _changes(edit["changes"]), self.desk.person)
+        elif no:
+            self.approvals.reject(asked.id, no["reason"].strip(), self.desk.person)
+        return asked.id
+
+    def _open_planner(self) -> Planner | None:
+        if self.line is None:
+            return None
+        if self._planner is None:
+            from .planner import Planner
+
+            self._planner = Planner(self.toolbox, self.line, self.id)
+        return self._planner
+
+    def _with_model(self, events: Iterator[Event], text: str) -> Iterator[Event]:
+        """Pass on what the planner does; where its model is lost, go on without."""
+        self._record("heard")
+        try:
+            yield from events
+        except LLMError as error:
+            yield Interrupted(f"the language model is lost: {error}")
+            yield from self._without_model(text)
+
+    def _without_model(self, text: str) -> Iterator[Event]:
+        if text:
+            yield from self._offline.answer(text, str(len(self.approvals.all())))
+        else:
+            yield Text("I go on without a language model; /help says what I can do.", "offline")
+
+    def _untold(self) -> list[tuple[str, str]]:
+        """Return what was said since the planner last listened, as role and text."""
+        said: list[tuple[str, str]] = []
+        *before, _ = self.history()  # the last one is what it is told now
+        for kind, data in before:
+            if kind == "heard":
+                said.clear()
+            elif kind == "person" or (kind == "text" and data["by"] == "offline"):
+                said.append((kind, data["text"]))
+        return said
+
+    def _record(self, kind: str, **data: Any) -> None:
+        self._store.add_turn(self.id, kind, data)
+
+    def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass events on and keep them; the pieces of one text are kept together."""
+        called: dict[str, ToolCalled] = {}
+        pieces: list[Text] = []
+
+        def keep_text() -> None:
+            if pieces:
+                self._record("text", text="".join(p.text for p in pieces), by=pieces[0].by)
+                pieces.clear()
+
+        try:
+            for event in events:
+                if not isinstance(event, Text) or event.by == "offline":
+                    keep_text()
+                match event:
+                    case Text():
+                        pieces.append(event)
+                    case ToolCalled():
+                        called[event.id] = event
+                    case ToolAnswered():
+                        call = called.get(event.id)
+                        arguments = call.arguments if call is not None else {}
+                        self._record("tool", **asdict(event) | {"arguments": arguments})
+                    case ApprovalNeeded():
+                        self._record("asked", approval=event.approval.id)
+                    case Interrupted():
+                        self._record("interrupted", reason=event.reason)
+                    case Done():
+                        pass
+                yield event
+        finally:
+            keep_text()
+
+
+def _one_of(pending: list[Approval], id: str | None) -> Approval:
+    """Return the approval that is meant.
+
+    Raises:
+        UsageError: If that is not clear.
+    """
+    if id is None and len(pending) == 1:
+        return pending[0]
+    for approval in pending:
+        if id is not None and approval.id == int(id):
+            return approval
+    numbers = ", ".join(str(approval.id) for approval in pending)
+    raise UsageError(f"say which one you mean, by its number: {numbers}")
+
+
+def _changes(text: str) -> dict[str, Any]:
+    """Read `trials=10 wall_time=30m`.
+
+    Raises:
+        UsageError: If a word is no such pair.
+    """
+    found: dict[str, Any] = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise UsageError(f"write NAME=VALUE, but got {word!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

@@ -1,0 +1,104 @@
+"""What a person wants who types plain words: the commonest wishes, as commands; English only.
+
+A wish that is not certain is none: what costs or ends something is never guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NUMBER_OF_TRIALS = re.compile(r"\b(\d{1,6})\s*(?:trials?|runs?|experiments?|tries)\b", re.I)
+_DURATION = re.compile(
+    r"\b(\d+(?:\.\d+)?)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b", re.I
+)
+_SCRIPT = re.compile(r"[\"'`]([^\"'`]+\.py)[\"'`]|([^\s\"'`]+\.py)\b")
+_METRIC = re.compile(
+    r"\b(maximi[sz]e|minimi[sz]e|maximum|minimum|highest|lowest|best|improve|increase|reduce|lower"
+    r"|raise|decrease)\s+(?:the\s+|its\s+)?([A-Za-z][\w./-]*)",
+    re.I,
+)
+_FOR_METRIC = re.compile(
+    r"\bfor\s+(?:the\s+|best\s+|highest\s+|lowest\s+)*([A-Za-z]\w*_[\w.]+)", re.I
+)
+_TUNE = re.compile(r"\b(tune|optimi[sz]e|hyper-?parameters?|improve|search)\b", re.I)
+_NOT = re.compile(r"\b(don'?t|do not|never|without|not|instead of)\b", re.I)
+_LOW = re.compile(r"minim|lowest|reduce|lower|decrease", re.I)
+_UNITS = {"s": "s", "m": "m", "h": "h", "d": "d"}
+
+_TRIAL = r"(?:trial|run|number|no\.?|#)\s*#?(?P<n>\d+)"
+_STUDY = r"(?:\s+(?:the\s+)?study\s+(?P<study>[\w.-]+))?"
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (rf"(?:stop|kill|end|cancel)\s+{_TRIAL}", "/stop-trial {n}"),
+    (rf"(?:stop|cancel|abort|quit|halt)\b{_STUDY}", "/stop {study}"),
+    (rf"(?:pause|hold on|take a break)\b{_STUDY}", "/pause {study}"),
+    (rf"(?:resume|continue|go on|carry on|unpause)\b{_STUDY}", "/resume {study}"),
+    (
+        rf"(?:why|explain|tell me about|show|what (?:is|was|about)|how (?:is|did))\b.*{_TRIAL}",
+        "/why {n}",
+    ),
+    (rf"(?:curve|learning|training)\b.*{_TRIAL}", "/curve {n}"),
+    (r"compare\b\D*(?P<n>\d+)\D+(?P<m>\d+)", "/compare {n} {m}"),
+    (r"(?:which|what)\b.*(?:matter|important|influence)|importance", "/importance {study}"),
+    (
+        r"\b(?:chance|luck|noise|significant)\b|confirm|repeat the best",
+        "/confirm {study}",
+    ),
+    (r"\breport\b|summari[sz]e|write.*up", "/report {study}"),
+    (r"\b(?:gpus?|devices?|machine|hardware|cores)\b", "/devices"),
+    (r"\b(?:list|which|what|all|show)\b.*\bstudies\b", "/studies"),
+    (r"\b(?:best|winner|winning|top|result|results|outcome)\b", "/best {study}"),
+    (
+        r"\b(?:status|progress|how far|how long|eta|finished|done|ready|running)\b"
+        r"|how.*(?:going|doing)|what.*(?:happening|up)",
+        "/status {study}",
+    ),
+    (r"\b(?:help|what can you|commands?|how do i)\b", "/help"),
+)
+_WISHES = [(re.compile(pattern, re.I), command) for pattern, command in _PATTERNS]
+_RISKY = ("/stop", "/stop-trial", "/pause", "/resume", "/confirm", "/tune")
+
+
+def understand(text: str) -> str | None:
+    """Return the command for what a person typed, None if it is not certain.
+
+    "tune train.py for val_acc within 30 minutes" becomes "/tune train.py val_acc 30m".
+    """
+    if len(text) > 1000:
+        return None
+    command = _tuning(text) or _other(text)
+    if command is not None and _NOT.search(text) and command.startswith(_RISKY):
+        return None
+    return command
+
+
+def _tuning(text: str) -> str | None:
+    script = _SCRIPT.search(text)
+    if script is None or not _TUNE.search(text):
+        return None
+    path = script[1] or script[2]
+    rest = text.replace(script[0], " ")
+    words = ["/tune", f"'{path}'" if " " in path else path]
+    words += _metric(rest)
+    if trials := _NUMBER_OF_TRIALS.search(rest):
+        words.append(f"{trials[1]} trials")
+    if duration := _DURATION.search(rest):
+        words.append(f"{duration[1]}{_UNITS[duration[2][0].lower()]}")
+    return " ".join(words)
+
+
+def _metric(text: str) -> list[str]:
+    if found := _METRIC.search(text):
+        direction = "minimize" if _LOW.search(found[1]) else "maximize"
+        sure = re.match(r"(maxi|mini)mi", found[1], re.I) or "_" in found[2]
+        return [found[2].rstrip(".,"), direction] if sure else []
+    if named := _FOR_METRIC.search(text):
+        return [named[1].rstrip(".")]
+    return []
+
+
+def _other(text: str) -> str | None:
+    for pattern, command in _WISHES:
+        if found := pattern.search(text):
+            groups = {"study": "", **{k: v or "" for k, v in found.groupdict().items()}}
+            return command.format(**groups).strip()
+    return None

@@ -1,0 +1,314 @@
+"""The planner: a language model that works through the toolbox, with a person in charge.
+
+It is langchain's agent with its middleware for approvals, limits and long conversations; what it
+knows is kept in SQLite after every step, so that another process can go on with it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    InterruptOnConfig,
+    ModelCallLimitMiddleware,
+    ModelRequest,
+    ModelResponse,
+    SummarizationMiddleware,
+    ToolCallLimitMiddleware,
+    hook_config,
+)
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    ToolCall,
+    ToolMessage,
+)
+from langchain_core.tools import StructuredTool
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.types import Command
+from openai import OpenAIError
+from pydantic import SecretStr
+
+from ..prompts.loading import tokens_of
+from ..tools.errors import LuthierError
+from .approvals import Approval
+from .events import ApprovalNeeded, Event, Text, ToolAnswered, ToolCalled
+from .llm.answers import LLMError
+from .llm.failures import detail_of
+from .llm.line import Line
+from .recall import recall, system_prompt
+from .toolbox.box import GUARDED, TOOLS, Toolbox
+from .toolbox.declaring import Tool
+
+MOST_CALLS = 20
+"""Calls of the model in one turn."""
+_MOST_TOOLS = 40
+_SAME = 3
+"""So many equal calls with equal answers in one turn are a loop."""
+_TRIGGER_TOKENS = 12_000
+_KEPT_TOKENS = 5_000
+_LONGEST_ANSWER = 2048
+_SPEAKERS = ("model", "_Limits", "ModelCallLimitMiddleware", "ToolCallLimitMiddleware")
+_LOOPING = (
+    "I called the same tool several times and got the same answer each time, so I stop here. What "
+    "should I do?"
+)
+_CUT_OFF = (
+    '{"error": "Luthier was ended while this ran, so nobody knows whether it was done; look before '
+    'you call it again"}'
+)
+
+
+class Planner:
+    """One conversation of a language model with a person."""
+
+    def __init__(self, toolbox: Toolbox, line: Line, conversation: str) -> None:
+        """Take up a conversation where it stands; nothing is sent yet.
+
+        Args:
+            toolbox: The tools, with the conversation's approvals.
+            line: The way to the model.
+            conversation: Its id.
+        """
+        self._toolbox = toolbox
+        self._line = line
+        self._config: Any = {"configurable": {"thread_id": conversation}, "recursion_limit": 200}
+        self._store = toolbox.desk.conversations
+        self._database = sqlite3.connect(self._store.path, timeout=30.0, check_same_thread=False)
+        settings = line.settings
+        model = ChatOpenAI(
+            base_url=settings.base_url,
+            model=settings.model,
+            api_key=SecretStr("kept by the line"),
+            http_client=line.http_client,
+            http_async_client=line.http_async_client,
+            max_retries=0,
+            stream_usage=True,
+            max_completion_tokens=_LONGEST_ANSWER,
+            use_responses_api=False,
+        )
+        guarded: dict[str, bool | InterruptOnConfig] = {
+            tool.tool_name(): InterruptOnConfig(
+                allowed_decisions=["approve", "edit", "reject"], when=self._must_ask
+            )
+            for tool in TOOLS
+            if tool.effect in GUARDED
+        }
+        middleware: list[AgentMiddleware[Any, Any, Any]] = [
+            SummarizationMiddleware(
+                model,
+                trigger=("tokens", _TRIGGER_TOKENS),
+                keep=("tokens", _KEPT_TOKENS),
+                token_counter=_count,
+                trim_tokens_to_summarize=None,
+                summarizer=lambda _: recall(self._store, conversation, toolbox.approvals),
+            ),
+            ModelCallLimitMiddleware(run_limit=MOST_CALLS, exit_behavior="end"),
+            ToolCallLimitMiddleware(run_limit=_MOST_TOOLS, exit_behavior="end"),
+            _Limits(line),
+            HumanInTheLoopMiddleware(guarded),
+        ]
+        self._graph = create_agent(
+            model,
+            [_langchain_tool(tool, toolbox) for tool in TOOLS],
+            system_prompt=system_prompt(),
+            middleware=middleware,
+            checkpointer=SqliteSaver(self._database),
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def send(self, text: str) -> Iterator[Event]:
+        """Answer what the person said.
+
+        Raises:
+            LLMError: If the model is lost; what was done until then is kept.
+        """
+        self._mend()
+        yield from self._stream({"messages": [HumanMessage(text)]})
+
+    def resume(self) -> Iterator[Event]:
+        """Go on once the person has decided about all that was asked.
+
+        Raises:
+            LLMError: As of `send`.
+        """
+        decisions = [self._decision(approval) for approval in self._asked()]
+        yield from self._stream(Command(resume={"decisions": decisions}))
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stopped to ask the person something."""
+        return bool(self._graph.get_state(self._config).interrupts)
+
+    def tell(self, messages: Sequence[tuple[str, str]]) -> None:
+        """Make known what was said while the model was away, as role and text."""
+        self._mend()
+        told: list[BaseMessage] = [
+            HumanMessage(text) if role == "person" else AIMessage(text) for role, text in messages
+        ]
+        if told:
+            self._graph.update_state(self._config, {"messages": told}, as_node="model")
+
+    def _stream(self, given: Any) -> Iterator[Event]:
+        try:
+            steps: Iterator[Any] = self._graph.stream(
+                given, self._config, stream_mode=["messages", "updates"], durability="sync"
+            )
+            for mode, data in steps:
+                yield from _heard(data) if mode == "messages" else _done(data)
+        except OpenAIError as error:
+            raise LLMError(
+                f"the language model cannot be used: {detail_of(str(error))}", "server"
+            ) from None
+        for approval in self._asked():
+            if approval.state == "pending":
+                yield ApprovalNeeded(approval)
+
+    def _messages(self) -> list[AnyMessage]:
+        found: list[AnyMessage] = self._graph.get_state(self._config).values.get("messages", [])
+        return found
+
+    def _must_ask(self, request: ToolCallRequest) -> bool:
+        """Tell whether a person decides about a call; langchain asks the same again on resuming."""
+        last = next(m for m in reversed(request.state["messages"]) if isinstance(m, AIMessage))
+        approval = self._approval(last, request.tool_call)
+        return approval is not None and not approval.is_automatic
+
+    def _approval(self, message: AIMessage, call: ToolCall) -> Approval | None:
+        try:
+            return self._toolbox.consent(call["name"], call["args"], f"{message.id}/{call['id']}")
+        except LuthierError:
+            return None  # the call itself will say what is wrong with it
+
+    def _asked(self) -> list[Approval]:
+        """Return what the person is or was asked in this step, in the order of the calls."""
+        if not self.waits:
+            return []
+        last = next(m for m in reversed(self._messages()) if isinstance(m, AIMessage))
+        approvals = (self._approval(last, call) for call in last.tool_calls)
+        return [a for a in approvals if a is not None and not a.is_automatic]
+
+    def _decision(self, approval: Approval) -> dict[str, Any]:
+        if approval.state == "rejected":
+            return {"type": "reject", "message": approval.reason or "they gave none"}
+        if approval.state == "pending":
+            # Nothing was pending: what the call means by "the newest study" has changed since.
+            reason = "what it is about has changed meanwhile; look, and ask again"
+            approvals = self._toolbox.approvals
+            approvals.reject(approval.id, reason, approvals.person)
+            return {"type": "reject", "message": reason}
+        if approval.state == "replaced":
+            edited = self._toolbox.approvals.replacement(approval.id)
+            action = {"name": edited.tool, "args": edited.arguments}
+            return {"type": "edit", "edited_action": action}
+        return {"type": "approve"}
+
+    def _mend(self) -> None:
+        """Answer calls that were cut off when a process died, so that the talk can go on."""
+        state = self._graph.get_state(self._config)
+        messages = state.values.get("messages", [])
+        if not state.next or state.interrupts or not messages:
+            return
+        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+        answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+        missing = [c for c in (last.tool_calls if last else []) if c["id"] not in answered]
+        if missing:
+            cut = [ToolMessage(_CUT_OFF, name=c["name"], tool_call_id=c["id"]) for c in missing]
+            self._graph.update_state(self._config, {"messages": cut}, as_node="tools")
+
+
+class _Limits(AgentMiddleware[Any, Any, Any]):
+    """Meters the model's calls under a purpose of their own, and ends loops."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def wrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    ) -> ModelResponse[Any]:
+        with self._line.call("planner"):
+            return handler(request)
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        if not loops(state["messages"]):
+            return None
+        return {"messages": [AIMessage(_LOOPING)], "jump_to": "end"}
+
+
+def loops(messages: Sequence[BaseMessage]) -> bool:
+    """Tell whether, since the person spoke, one call came to the same answer again and again.
+
+    To ask the same again and get another answer is to watch something, and no loop.
+    """
+    spoke = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    calls: dict[str, str] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for message in messages[spoke[-1] + 1 :] if spoke else messages:
+        if isinstance(message, AIMessage):
+            for call in message.tool_calls:
+                key = json.dumps([call["name"], call["args"]], sort_keys=True, default=str)
+                calls[str(call["id"])] = key
+        elif isinstance(message, ToolMessage):
+            seen[calls.get(message.tool_call_id, ""), str(message.content)] += 1
+    return max(seen.values(), default=0) >= _SAME
+
+
+def _langchain_tool(tool: type[Tool], toolbox: Toolbox) -> StructuredTool:
+    def run(**arguments: Any) -> str:
+        return toolbox.call(tool.tool_name(), arguments).text
+
+    return StructuredTool(
+        name=tool.tool_name(),
+        description=tool.description(),
+        args_schema=tool.declaration(),
+        func=run,
+    )
+
+
+def _count(messages: Iterable[Any]) -> int:
+    """Return about how many tokens messages take."""
+    return sum(
+        tokens_of(str(message.content)) + tokens_of(json.dumps(getattr(message, "tool_calls", [])))
+        for message in messages
+    )
+
+
+def _heard(data: tuple[Any, dict[str, Any]]) -> Iterator[Event]:
+    """Yield what the model says, piece by piece."""
+    message, about = data
+    speaks = about.get("langgraph_node", "").startswith(_SPEAKERS)
+    if speaks and isinstance(message, AIMessage) and message.text:
+        yield Text(message.text, "planner")
+
+
+def _done(steps: dict[str, Any]) -> Iterator[Event]:
+    """Yield the calls that begin and those that have ended."""
+    for node, update in steps.items():
+        if node.startswith("SummarizationMiddleware") or not isinstance(update, dict):
+            continue
+        for message in update.get("messages", ()):
+            if isinstance(message, AIMessage) and node == "model":
+                for call in message.tool_calls:
+                    yield ToolCalled(str(call["id"]), call["name"], call["args"])
+            elif isinstance(message, ToolMessage):
+                text = str(message.content)
+                failed = message.status == "error" or text.startswith('{"error"')
+                yield ToolAnswered(message.tool_call_id, message.name or "", text, failed)

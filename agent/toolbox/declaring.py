@@ -1,0 +1,152 @@
+"""What a tool is: typed arguments with a docstring, what it does to the world, a small answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ...tools.errors import LuthierError
+from ...tools.section import Section
+
+if TYPE_CHECKING:
+    from .desk import Desk
+
+Effect = Literal["looks", "notes", "spends", "destroys"]
+"""`looks` changes nothing; `notes` writes what costs nothing and can be undone; `spends` takes
+device time; `destroys` ends what runs. The last two need a person's approval."""
+
+MOST_CHARACTERS = 6000
+"""Of one answer as JSON."""
+LONGEST_NAME = 100
+_UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+
+Answer = dict[str, Any]
+"""JSON-ready."""
+
+
+class ToolError(LuthierError, ValueError):
+    """A call that was refused; the sentence goes to whoever made it, model or person."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a call will take at most, as far as is known."""
+
+    trials: int | None = None
+    device_seconds: float | None = None
+    """None if nobody can tell yet."""
+    dollars: float | None = None
+    """None if devices have no price here."""
+
+    def to_dict(self) -> Answer:
+        """Return what is known of it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class Tool(Section):
+    """One call of a tool: a subclass is the declaration, an instance has the arguments.
+
+    The class's docstring and those of its fields are what a model reads.
+    """
+
+    effect: ClassVar[Effect] = "looks"
+
+    @classmethod
+    def tool_name(cls) -> str:
+        """The class's name in lower case, with underscores."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @classmethod
+    def declaration(cls) -> Answer:
+        """Return the JSON schema of the arguments; the description is given apart."""
+        schema = cls.model_json_schema()
+        schema.pop("description", None)
+        untitled: Answer = _untitled(schema)
+        return untitled
+
+    @classmethod
+    def description(cls) -> str:
+        """Return what a model reads of it."""
+        text = " ".join((cls.__doc__ or "").split())
+        needs = {"spends": "Spends device time", "destroys": "Ends what runs"}.get(cls.effect)
+        return f"{text} {needs}: a person is asked first." if needs else text
+
+    def check(self, desk: Desk) -> None:
+        """Refuse what cannot work, before anybody is asked to approve it.
+
+        Raises:
+            LuthierError: With the valid values.
+        """
+
+    def estimate(self, desk: Desk) -> Estimate:
+        """Return what it will take."""
+        return Estimate()
+
+    def shown(self, desk: Desk) -> Answer:
+        """Return what a person is shown besides the arguments when asked to approve."""
+        return {}
+
+    def run(self, desk: Desk) -> Answer:
+        """Do it.
+
+        Raises:
+            LuthierError: If it cannot be done.
+        """
+        raise NotImplementedError
+
+
+def _untitled(schema: Any) -> Any:
+    """Leave out the titles that pydantic makes of names: they cost tokens and tell nothing."""
+    if isinstance(schema, dict):
+        return {
+            key: _untitled(value)
+            for key, value in schema.items()
+            if not (key == "title" and isinstance(value, str))
+        }
+    return [_untitled(value) for value in schema] if isinstance(schema, list) else schema
+
+
+def visible(text: object, most: int = LONGEST_NAME) -> str:
+    """Return a stranger's text as one short line without characters that nobody sees."""
+    cut = str(text)[: 4 * most]
+    line = " ".join("".join(" " if unicodedata.category(c) in _UNSEEN else c for c in cut).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def quoted(text: object, most: int = 300) -> Answer:
+    """Return a text of a file, a log or a script, marked as such."""
+    return {"quoted": visible(text, most)}
+
+
+def number(value: float | None) -> float | str | None:
+    """Return a number with six significant digits; one that JSON does not have becomes text."""
+    if value is None:
+        return None
+    return float(f"{value:.6g}") if value - value == 0 else str(value)
+
+
+def bounded(answer: Mapping[str, Any], most: int = MOST_CHARACTERS) -> str:
+    """Return an answer as JSON that is not too long: its lists and texts are cut until it fits."""
+    for items, characters in ((60, 1000), (30, 500), (15, 250), (8, 120), (4, 60), (2, 30)):
+        text = json.dumps(_cut(answer, items, characters), ensure_ascii=False, default=str)
+        if len(text) <= most:
+            return text
+    return json.dumps({"error": "the answer is too long; ask for less of it"})
+
+
+def _cut(value: Any, items: int, characters: int) -> Any:
+    if isinstance(value, str) and len(value) > characters:
+        return value[: characters - 1] + "…"
+    if isinstance(value, Mapping):
+        kept = {_cut(str(k), items, characters): v for k, v in list(value.items())[:items]}
+        left = len(value) - len(kept)
+        cut = {key: _cut(inner, items, characters) for key, inner in kept.items()}
+        return cut | ({"…": f"{left} more"} if left > 0 else {})
+    if isinstance(value, list | tuple):
+        cut_list = [_cut(inner, items, characters) for inner in value[:items]]
+        return [*cut_list, f"… {len(value) - items} more"] if len(value) > items else cut_list
+    return value
