@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,48 +54,70 @@ its slot, and when it was asked for, began and returned."""
 
 
 class IdleGap(NamedTuple):
-    """How long devices stood idle, in seconds."""
+    """How long devices stood idle, in seconds, medians but for `high`."""
 
     median: float
+    """From the end of a trial's process to the first line of the next one."""
     high: float
-    """The 95th percentile."""
-    bare: float
-    """The same of a bare fork server, median."""
+    """The 95th percentile of that."""
     bare_start: float
-    """From its request to the child's first line, median; without the end of the one before."""
+    """From the request to a bare fork server to its child's first line."""
+    whole: float
+    """From a trial's last line to the first line of the next one: with the end of its process."""
+    bare: float
+    """The same of the bare fork server."""
     advised: float
-    """The gap, median, with a language model that takes 30 s for every answer."""
+    """`median` with a language model that takes 30 s for every answer."""
 
 
 def idle_gap(trials: int = _TRIALS) -> IdleGap:
-    """Measure from a trial's last line to the next one's first on the same slot.
+    """Measure how long a device is free until the next trial's first line.
 
-    Everything in between counts: the end of the process, the loop, the lease, the ledger, the start
-    of the next one. The bare fork server holds the same modules, has as many children at a time,
-    and does nothing but fork.
+    Everything in between counts: the loop, the lease, the ledger, the start of the next one. The
+    bare fork server holds the same modules, has as many children at a time, and does nothing but
+    fork.
     """
     import torch  # noqa: F401  what this process has imported, the trials' fork server holds
 
-    found = _gaps_of(_spec(trials, adviser="off"))
-    advised = _gaps_beside_a_slow_model(trials)
-    cuts = statistics.quantiles(found, n=20)
-    bare = bare_gap(preloads(_spec(trials)), trials // 2)
-    return IdleGap(statistics.median(found), cuts[-1], *bare, statistics.median(advised))
+    found, whole = _gaps_of(_spec(trials, adviser="off"))
+    advised, _ = _gaps_beside_a_slow_model(trials)
+    bare, bare_start = bare_gap(preloads(_spec(trials)), trials // 2)
+    return IdleGap(
+        statistics.median(found),
+        statistics.quantiles(found, n=20)[-1],
+        bare_start,
+        statistics.median(whole),
+        bare,
+        statistics.median(advised),
+    )
 
 
-def _gaps_of(spec: StudySpec) -> list[float]:
-    """Run a study in which no proposal is waited for, and return its gaps."""
+def _gaps_of(spec: StudySpec) -> tuple[list[float], list[float]]:
+    """Run a study in which no proposal is waited for.
+
+    Returns:
+        Its gaps from the end of a trial's process, and from a trial's last line.
+    """
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         ledger = open_ledger(workspace.ledger_path)
         record = open_or_create(ledger, spec, Path.cwd())
         run_study(ledger, record, workspace, policy=Policy(patience_share=0.0))
-        found = list(gaps(ledger.trials(record)))
+        trials = ledger.trials(record)
         ledger.close()
-    return found
+
+        def process_ended(trial: TrialRecord) -> float:
+            folder = workspace.attempt_folder(spec.name, trial.number, len(trial.attempts))
+            outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+            return float(outcome["ended"])
+
+        return (
+            list(gaps(trials, process_ended)),
+            list(gaps(trials, lambda trial: trial.metrics["returned"])),
+        )
 
 
-def _gaps_beside_a_slow_model(trials: int) -> list[float]:
+def _gaps_beside_a_slow_model(trials: int) -> tuple[list[float], list[float]]:
     """Return the gaps of a study whose language model takes 30 s for every answer."""
     from .advisers import faults, minds
     from .advisers.server import serve
@@ -127,14 +150,19 @@ def _spec(trials: int, adviser: str = "shared") -> StudySpec:
     )
 
 
-def gaps(trials: Iterable[TrialRecord]) -> Iterable[float]:
-    """Yield how long each slot stood idle between two trials, in seconds."""
+def gaps(trials: Iterable[TrialRecord], free_at: Callable[[TrialRecord], float]) -> Iterable[float]:
+    """Yield how long each slot stood idle between two trials, in seconds.
+
+    Args:
+        trials: The trials, with when each began as a metric.
+        free_at: Tells when a trial's slot was free, in seconds since 1970.
+    """
     by_slot: dict[str, list[TrialRecord]] = {}
     for trial in sorted(trials, key=lambda trial: trial.metrics["began"]):
         by_slot.setdefault(trial.attempts[-1].slot, []).append(trial)
     for row in by_slot.values():
         for before, after in itertools.pairwise(row):
-            yield after.metrics["began"] - before.metrics["returned"]
+            yield after.metrics["began"] - free_at(before)
 
 
 def bare_gap(modules: list[str], children: int, nap: float = 0.5) -> tuple[float, float]:

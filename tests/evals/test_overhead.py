@@ -42,7 +42,7 @@ def test_a_gap_lies_between_two_trials_of_one_slot() -> None:
         trial(2, "cpu:0", 1.25, 3.0),
         trial(3, "cpu:1", 2.5, 3.0),
     ]
-    assert list(gaps(trials)) == [0.25, 0.5]
+    assert list(gaps(trials, lambda trial: trial.metrics["returned"])) == [0.25, 0.5]
 
 
 def test_the_gap_of_a_bare_fork_server_holds_the_start_of_its_children() -> None:
