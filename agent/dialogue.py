@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .approvals import Approval, ApprovalError, Approvals, Policy
+from ..tools.errors import LuthierError
+from .approvals import Approval, Approvals, Policy
 from .events import ApprovalNeeded, Done, Event, Interrupted, Text, ToolAnswered, ToolCalled
 from .happenings import happenings
 from .llm.answers import LLMError
 from .offline import Offline, UsageError
 from .toolbox.box import Toolbox
-from .toolbox.declaring import ToolError
 from .toolbox.desk import Desk
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 STARTS = frozenset({"start_study", "resume_study", "retry_trials", "confirm_best"})
 """The tools after which a study runs; their answers name it first."""
+_OTHER_PLANS = ("/tune", "/start")
+"""Commands that take the place of what was asked before; others leave that open."""
 _YES = re.compile(
     r"(?:/approve(?:\s+(?P<id>\d+))?|y|yes|ok|okay|approve|approved|go ahead|do it)[.!]?", re.I
 )
@@ -137,41 +139,34 @@ class Dialogue:
         yield from self._decided(self.approvals.reject(id, reason, self.desk.person))
 
     def _decided(self, approval: Approval) -> Iterator[Event]:
-        edited = self.approvals.replacement(approval.id) if approval.state == "replaced" else None
-        about = edited or approval
-        self._record(
-            "decision", state=approval.state, tool=about.tool, arguments=about.arguments,
-            reason=about.reason,
-        )  # fmt: skip
-        yield from self._recorded(self._after(approval, about))
+        self._record("decision", approval=approval.id, state=approval.state, reason=approval.reason)
+        yield from self._recorded(self._after(approval))
         yield Done()
 
-    def _after(self, approval: Approval, about: Approval) -> Iterator[Event]:
-        if about.call.startswith("offline/"):
-            yield from self._offline.decided(about)
-            return
-        planner = self._open_planner()
-        if planner is None:  # it was asked by a planner that is gone
-            yield from self._offline.decided(about)
+    def _after(self, approval: Approval) -> Iterator[Event]:
+        """Go on with a call that the person has decided about."""
+        planner = None if approval.call.startswith("offline/") else self._open_planner()
+        if planner is None:  # also if a planner asked that is gone
+            replaced = approval.state == "replaced"
+            decided = self.approvals.replacement(approval.id) if replaced else approval
+            yield from self._offline.decided(decided)
         elif not self.pending():
             yield from self._with_model(planner.resume(), "")
 
     def _answer(self, text: str) -> Iterator[Event]:
         pending = self.pending()
         if pending and (decided := self._typed_decision(text, pending)) is not None:
-            approval = self.approvals.get(decided)
-            edited = self.approvals.replacement(decided) if approval.state == "replaced" else None
-            yield from self._after(approval, edited or approval)
+            yield from self._after(self.approvals.get(decided))
             return
-        for approval in pending:
-            self.approvals.reject(
-                approval.id, f"the person said something else instead: {text}", self.desk.person
-            )
-        planner = None if text.lstrip().startswith("/") else self._open_planner()
+        is_command = text.lstrip().startswith("/")
+        if not is_command or text.lstrip().startswith(_OTHER_PLANS):
+            reason = f"the person said something else instead: {text}"
+            for approval in pending:
+                self.approvals.reject(approval.id, reason, self.desk.person)
+        planner = None if is_command else self._open_planner()
         if planner is None:
             yield from self._without_model(text)
-            return
-        if planner.waits:
+        elif planner.waits:
             yield from self._with_model(planner.resume(), text)
         else:
             planner.tell(self._untold())
@@ -181,7 +176,7 @@ class Dialogue:
         """Say what the person got wrong, rather than raise it."""
         try:
             yield from events
-        except (ApprovalError, UsageError, ToolError) as error:
+        except LuthierError as error:
             yield Text(f"{error}.", "offline")
 
     def _typed_decision(self, text: str, pending: list[Approval]) -> int | None:

@@ -125,6 +125,16 @@ def test_yes_and_no_decide_what_is_asked(talk: Talk, desk: Desk) -> None:
     assert tools(list(dialogue.send("yes"))) == ["start_study"]
 
 
+def test_to_look_leaves_a_question_open_and_another_plan_takes_its_place(talk: Talk) -> None:
+    dialogue = talk()
+    list(dialogue.send("/tune train.py val_acc maximize 2 trials"))
+    list(dialogue.send("/studies"))
+    assert [approval.state for approval in dialogue.approvals.all()] == ["pending"]
+
+    list(dialogue.send("/tune train.py val_acc maximize 3 trials"))
+    assert [approval.state for approval in dialogue.approvals.all()] == ["rejected", "pending"]
+
+
 def test_yes_means_nothing_where_nothing_is_asked(talk: Talk) -> None:
     assert "did not understand 'yes'" in words(list(talk().send("yes")))
 
