@@ -19,7 +19,12 @@ class Act(NamedTuple):
 def act_html(elem_id: str) -> gr.HTML:
     """Return a piece of the page, in which a click on an element with `data-act` is told of."""
     # A class of our own would have gradio write a stub file beside this one.
-    return gr.HTML(js_on_load=script("acts"), elem_id=elem_id)
+    return gr.HTML(js_on_load=script("acts"), elem_id=elem_id, apply_default_css=False)
+
+
+def plain_html(elem_id: str | None = None, value: str = "") -> gr.HTML:
+    """Return a piece of the page in which there is nothing to click."""
+    return gr.HTML(value, elem_id=elem_id, apply_default_css=False)
 
 
 def act_of(event: gr.EventData) -> Act:

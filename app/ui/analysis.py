@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ...tools.plots import CURVES, drawers
+from .acts import plain_html
 from .pace import Pace
 from .place import PanelName
 from .sight import Sight
@@ -16,6 +17,9 @@ from .writing import cut, message
 
 _RUNNING_SECONDS = 10.0
 """How often figures of a study that runs are drawn anew."""
+
+_SCREEN = 700
+"""Pixels that most screens have."""
 
 
 class AnalysisPanel:
@@ -30,7 +34,7 @@ class AnalysisPanel:
     def build(self) -> None:
         """Lay out its components, in its tab."""
         figure = gr.Radio(label="Figure", choices=[], elem_classes="lu-controls")
-        note = gr.HTML()
+        note = plain_html()
         with gr.Column(elem_classes="lu-scroll"):
             plot = gr.Plot(show_label=False, elem_id="lu-analysis")
         self.inputs: list[Component] = [figure]
@@ -48,8 +52,8 @@ class AnalysisPanel:
         panel = drawn[title](sight.spec, sight.trials)
         if panel.figure is not None:
             # A figure with many parts scrolls on a narrow screen rather than shrink.
-            panel.figure.update_layout(width=max(panel.min_width, 760) if panel.min_width else None)
-            panel.figure.update_layout(autosize=True)
+            wide = panel.min_width > _SCREEN
+            panel.figure.update_layout(width=panel.min_width if wide else None)
         return [
             gr.Radio(choices=[(cut(name), name) for name in drawn], value=title),
             message(panel.note) if panel.note else "",

@@ -10,6 +10,7 @@ from gradio.components import Component
 
 from ...tools.plots import curves, spread
 from ...tools.records import TrialRecord
+from .acts import plain_html
 from .pace import Pace
 from .place import PanelName
 from .sight import Sight
@@ -34,7 +35,7 @@ class CurvesPanel:
             metric = gr.Dropdown(label="Metric", choices=[], min_width=160)
             smoothing = gr.Slider(0.0, 0.95, value=0.0, step=0.05, label="Smoothing")
             axes = gr.CheckboxGroup(["log steps", "log values"], label="Axes")
-        note = gr.HTML()
+        note = plain_html()
         plot = gr.Plot(show_label=False, elem_id="lu-curves")
         self.inputs: list[Component] = [metric, smoothing, axes]
         self.outputs: list[Component] = [metric, note, plot]

@@ -16,6 +16,7 @@ from ...tools.spec import SpecError
 from ...tools.study import Study, export_study, trial_document
 from ..reading import write_report_of
 from ..report import without_secrets
+from .acts import plain_html
 from .place import PanelName
 from .sight import Sight
 from .writing import message
@@ -33,7 +34,7 @@ class ExportPanel:
     def build(self) -> None:
         """Lay out its components, in its tab."""
         self.make = gr.Button("Write the report as of now", variant="primary", size="md")
-        note = gr.HTML()
+        note = plain_html()
         files = gr.Files(label="Download", visible=False, interactive=False)
         preview = gr.Markdown(elem_id="lu-report", container=True, visible=False)
         self.inputs: list[Component] = []

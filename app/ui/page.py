@@ -20,7 +20,7 @@ from ...tools.ledger import StudyNotFoundError
 from ...tools.workspace import Workspace
 from ..deciding import ask, ask_to_resume, ask_to_retry, ask_to_stop_trial, plan_retry
 from ..devices import lab_of, reset_device, this_machine
-from .acts import Act, act_html, act_of
+from .acts import Act, act_html, act_of, plain_html
 from .analysis import AnalysisPanel
 from .budget import BudgetPanel, forecast
 from .curves import CurvesPanel
@@ -68,7 +68,7 @@ class Page:
             self._place = gr.Textbox(visible="hidden", elem_id="lu-place")
             self._seen = gr.Textbox(visible="hidden")
             with gr.Row(elem_classes="lu-top"):
-                gr.HTML("<p class='lu-brand'>Luthier</p>", min_width=90)
+                plain_html(value="<p class='lu-brand'>Luthier</p>")
                 self._study = gr.Dropdown(
                     choices=[],
                     show_label=False,
@@ -77,7 +77,7 @@ class Page:
                     elem_id="lu-study",
                     container=False,
                 )
-            self._notice = gr.HTML(elem_id="lu-notice")
+            self._notice = plain_html("lu-notice")
             # The chat comes into a column on the left of this one.
             with gr.Column():
                 self._head = act_html("lu-head")
@@ -101,9 +101,10 @@ class Page:
             "queue": False,
             "show_progress": "hidden",
             "api_visibility": "private",
+            # The URL is where the tab is; the text box only tells the browser of a move.
+            "js": "(...given) => [window.luthierPlace(), ...given.slice(1)]",
         }
-        address = "(...given) => [window.luthierPlace(), ...given.slice(1)]"
-        blocks.load(self._on_load, inputs, js=address, **options)
+        blocks.load(self._on_load, inputs, **options)
         timer.tick(self._on_tick, inputs, **options)
         for name, tab in tabs.items():
             tab.select(self._going_to(name), inputs, **options)
@@ -130,47 +131,46 @@ class Page:
     # What a person or the timer does. Each returns a value for every output.
 
     def _on_load(self, place: str, seen: str, *values: Any) -> list[Any]:
-        here = _read(place)
+        came = _read(place)
         try:
-            listed = self.watch.studies()
+            empty = not self.watch.studies()
         except LuthierError as error:
-            return self._filled(here, "", values, str(error), tabs=here.panel)
-        if here.study is None and listed:
-            running = [study.name for study in listed if study.state == "running"]
-            here = here.but(study=(running or [listed[0].name])[0])
-        if here.study is None and here.panel != "settings":
-            here = here.but(panel="start")
-        return self._filled(here, "", values, tabs=here.panel)
+            return self._filled(came, came, "", values, str(error))
+        here = came
+        if empty and came.study is None and came.panel != "settings":
+            here = came.but(panel="start")
+        return self._filled(came, here, "", values, tabs=here.panel)
 
     def _on_tick(self, place: str, seen: str, *values: Any) -> list[Any]:
-        return self._filled(_read(place), seen, values, quiet=True)
+        here = _read(place)
+        return self._filled(here, here, seen, values, quiet=True)
 
     def _going_to(self, name: str) -> Callable[..., list[Any]]:
         def go(place: str, seen: str, *values: Any) -> list[Any]:
-            return self._filled(
-                read_place({**_read(place).model_dump(), "panel": name}), seen, values, quiet=True
-            )
+            came = _read(place)
+            here = read_place({**came.model_dump(), "panel": name})
+            return self._filled(came, here, seen, values, quiet=True)
 
         return go
 
     def _on_study(self, place: str, seen: str, *values: Any) -> list[Any]:
         *controls, name = values
-        panel = _read(place).panel
-        here = Place(panel="trials" if panel in ("start", "settings") else panel)
+        came = _read(place)
+        here = Place(panel="trials" if came.panel in ("start", "settings") else came.panel)
         here = read_place({**here.model_dump(), "study": name})
-        return self._filled(here, "", controls, tabs=here.panel)
+        return self._filled(came, here, "", controls, tabs=here.panel)
 
     def _on_act(self, event: gr.EventData, place: str, seen: str, *values: Any) -> list[Any]:
         here, act = _read(place), act_of(event)
         moved = move(here, act)
         if moved is not None:
             tabs = moved.panel if moved.panel != here.panel else None
-            return self._filled(moved, seen, values, tabs=tabs)
+            return self._filled(here, moved, seen, values, tabs=tabs)
         try:
             said, problem = self._decide(here, act), ""
         except (LuthierError, ValueError) as error:
             said, problem = "", str(error)
-        return self._filled(here, "", values, problem, said)
+        return self._filled(here, here, "", values, problem, said)
 
     def _decide(self, here: Place, act: Act) -> str:
         """Do what was decided; return a sentence that says so."""
@@ -206,8 +206,8 @@ class Page:
             try:
                 made = panel.written(self.watch.study(here.study or ""))
             except LuthierError as error:
-                return self._filled(here, seen, values, str(error))
-            filled = self._filled(here, seen, values, quiet=True)
+                return self._filled(here, here, seen, values, str(error))
+            filled = self._filled(here, here, seen, values, quiet=True)
             for output, value in zip(panel.outputs, made, strict=True):
                 filled[self._outputs.index(output)] = value
             return filled
@@ -230,14 +230,15 @@ class Page:
         try:
             name = begin()
         except LuthierError as error:
-            return self._filled(here, seen, values, str(error))
+            return self._filled(here, here, seen, values, str(error))
         said = f"Study {name} runs in a process of its own; closing this page changes nothing."
-        return self._filled(Place(study=name), "", values, said=said, tabs="trials")
+        return self._filled(here, Place(study=name), "", values, said=said, tabs="trials")
 
     # What is shown.
 
     def _filled(
         self,
+        came: Place,
         here: Place,
         seen: str,
         values: Any,
@@ -247,28 +248,51 @@ class Page:
         tabs: str | None = None,
         quiet: bool = False,
     ) -> list[Any]:
-        """Return a value for every output; those that show already what they should are left."""
+        """Return a value for every output; those that show already what they should are left.
+
+        Args:
+            came: Where the browser was.
+            here: Where it shall be.
+            seen: What it has been shown.
+            values: Those of the panels' controls.
+            problem: What went wrong, to be told.
+            said: What was done, to be told.
+            tabs: The tab to change to.
+            quiet: Leave what was told before.
+        """
         shown = _read_seen(seen)
         filled: list[Any] = [gr.skip()] * len(self._outputs)
         if not quiet:
             filled[0] = message(problem, "problem") if problem else message(said) if said else ""
-        filled[1] = here.model_dump_json()
         if tabs is not None:
             filled[4] = gr.Tabs(selected=tabs)
         try:
+            here = self._settled(here)
             self._fill_list(here, shown, filled)
             self._fill_study(here, shown, filled, values)
         except LuthierError as error:
             gone = isinstance(error, StudyNotFoundError)
-            hint = "choose another study above, or begin one" if gone else "it is looked for again"
-            text = f"{error}; {hint}." if here.study is not None or not gone else _EMPTY
-            if shown.get("head") != _digest(text):
-                shown = {"list": shown.get("list", ""), "head": _digest(text)}
-                filled[5] = message(text, "problem")
-        filled[2] = json.dumps(shown)
-        if quiet and filled[2] == seen:
-            filled[1] = filled[2] = gr.skip()
+            hint = "choose another study above, or begin one" if gone else "it is tried again"
+            self._tell(f"{error}; {hint}.", shown, filled)
+        if here != came:
+            filled[1] = here.model_dump_json()
+        after = json.dumps(shown)
+        if after != seen:
+            filled[2] = after
         return filled
+
+    def _settled(self, here: Place) -> Place:
+        """Return the place with a study, if there is any: one that runs, or the newest."""
+        if here.study is not None or not (listed := self.watch.studies()):
+            return here
+        running = [study.name for study in listed if study.state == "running"]
+        return here.but(study=(running or [listed[0].name])[0])
+
+    def _tell(self, text: str, shown: dict[str, str], filled: list[Any]) -> None:
+        """Say instead of a study what is the matter; what was shown of it last stays."""
+        if shown.get("head") != _digest(text):
+            shown["head"] = _digest(text)
+            filled[5] = message(text, "problem")
 
     def _fill_list(self, here: Place, shown: dict[str, str], filled: list[Any]) -> None:
         listed = self.watch.studies()
@@ -285,14 +309,11 @@ class Page:
         self, here: Place, shown: dict[str, str], filled: list[Any], values: Any
     ) -> None:
         if here.study is None:
-            digest = _digest(_EMPTY)
-            if shown.get("head") != digest:
-                shown["head"] = digest
-                filled[5] = message(_EMPTY)
+            self._tell(_EMPTY, shown, filled)
             return
         study = self.watch.study_named(here.study)
         sight = Sight(study, self.watch.look(here.study), here)
-        head = _head(sight)
+        head = _head(sight) if here.panel not in ("start", "settings") else ""
         if shown.get("head") != _digest(head):
             shown["head"] = _digest(head)
             filled[5] = head

@@ -10,6 +10,7 @@ import gradio as gr
 from ...agent.llm.settings import HOW_TO, load_settings
 from ...tools.errors import LuthierError
 from ...tools.workspace import Workspace
+from .acts import plain_html
 from .place import PanelName
 from .writing import write
 
@@ -25,9 +26,9 @@ class SettingsPanel:
 
     def build(self) -> None:
         """Lay out its components, in its tab."""
-        gr.HTML(self.page)
+        plain_html(value=self.page)
         test = gr.Button("Test the connection", size="md")
-        result = gr.HTML()
+        result = plain_html()
         test.click(self.test, None, result, queue=False, api_visibility="private")
 
     def page(self) -> str:

@@ -20,6 +20,7 @@ from ...tools.study import Study, open_or_create
 from ..demo import demo_spec, open_demo
 from ..init import draft_spec
 from ..report import describe
+from .acts import plain_html
 from .place import PanelName
 from .watching import Watch
 from .writing import message, write
@@ -169,9 +170,9 @@ class StartPanel:
     def build(self) -> None:
         """Lay out its components, in its tab, and wire those that concern nobody else."""
         with gr.Row(elem_classes="lu-controls lu-demo"):
-            gr.HTML(write("welcome", project=self._starting.project))
+            plain_html(value=write("welcome", project=self._starting.project))
             self.demo = gr.Button("Run the demo", size="md", scale=0, min_width=160)
-        gr.HTML("<h3>1 · Choose a training script</h3>")
+        plain_html(value="<h3>1 · Choose a training script</h3>")
         self.script = gr.Dropdown(
             choices=self._starting.scripts(),
             value=None,
@@ -180,13 +181,13 @@ class StartPanel:
             allow_custom_value=True,
             elem_id="lu-script",
         )
-        self._reading = gr.HTML()
-        gr.HTML("<h3>2 · Look the spec over</h3>")
+        self._reading = plain_html()
+        plain_html(value="<h3>2 · Look the spec over</h3>")
         self.spec = gr.Code(
             language="yaml", label="Spec (YAML)", lines=14, max_lines=28, elem_id="lu-spec"
         )
-        self._review = gr.HTML(elem_id="lu-review")
-        gr.HTML("<h3>3 · Confirm and start</h3>")
+        self._review = plain_html("lu-review")
+        plain_html(value="<h3>3 · Confirm and start</h3>")
         self.confirmed = gr.Textbox(visible="hidden")
         self.start = gr.Button(
             "Start this study", variant="primary", interactive=False, elem_id="lu-start"

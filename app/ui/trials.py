@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -39,13 +39,15 @@ class Column:
 
 
 class TrialsPanel:
-    """The table, and beneath it what was chosen from it."""
+    """The table, with the trial that is open above it and the comparison beneath."""
 
     name: PanelName = "trials"
     title = "Trials"
 
     def build(self) -> None:
         """Lay out its components, in its tab."""
+        detail = act_html("lu-trial")
+        plot = gr.Plot(visible=False, show_label=False, elem_id="lu-trial-curves")
         with gr.Row(elem_classes="lu-controls"):
             states = gr.Dropdown(
                 choices=[(state.replace("_", " "), state) for state in _STATES],
@@ -60,33 +62,35 @@ class TrialsPanel:
                 min_width=220,
             )
         table = act_html("lu-trials")
-        detail = act_html("lu-trial")
-        plot = gr.Plot(visible=False, label="Learning curves", elem_id="lu-trial-curves")
+        comparison = act_html("lu-comparison")
         self.inputs: list[Component] = [states, text]
-        self.outputs: list[Component] = [table, detail, plot]
-        self.acting = [table, detail]
+        self.outputs: list[Component] = [table, detail, comparison, plot]
+        self.acting = [table, detail, comparison]
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on."""
         return sight.version, sight.place, values
 
     def render(self, sight: Sight, *values: Any) -> list[Any]:
-        """Return the table, the detail or the comparison, and the curves of those."""
+        """Return the table, the detail, the comparison, and the curves of the open trial."""
         states, text = values
         place = sight.place
         chosen = [t for t in map(sight.trial, place.compare) if t is not None]
         opened = sight.trial(place.trial)
+        detail = ""
         if opened is not None:
-            below = _detail(sight, opened)
+            detail = _detail(sight, opened)
         elif place.trial is not None:
             last = f"the last one is {sight.trials[-1].number}" if sight.trials else "it has none"
-            below = message(f"This study has no trial {place.trial}; {last}.", "problem")
-        else:
-            below = ""
-        if len(chosen) > 1:
-            below += _comparison(sight, chosen)
-        drawn = {t.number: t for t in [*chosen, *([opened] if opened is not None else [])]}
-        return [_table(sight, states or [], text or ""), below, _plot(sight, list(drawn.values()))]
+            detail = message(f"This study has no trial {place.trial}; {last}.", "problem")
+        comparison = _comparison(sight, chosen) if len(chosen) > 1 else ""
+        table = _table(sight, states or [], text or "")
+        return [
+            table,
+            detail,
+            comparison,
+            _plot(sight, [] if opened is None else [opened, *chosen]),
+        ]
 
 
 def columns(spec: StudySpec) -> list[Column]:
@@ -153,11 +157,10 @@ def _matches(trial: TrialRecord, values: dict[str, Any], part: str) -> bool:
 
 def _table(sight: Sight, states: Sequence[str], text: str) -> str:
     place = sight.place
-    latest = sight.snapshot.latest
     shown = columns(sight.spec)
     by_key = {column.key: column for column in shown}
     found = [
-        _with_latest(trial, latest.get(trial.number, {}))
+        _as_it_runs(sight, trial) if trial.state == "running" else trial
         for trial in sight.trials
         if not states or str(trial.state) in states
     ]
@@ -182,14 +185,13 @@ def _table(sight: Sight, states: Sequence[str], text: str) -> str:
     )
 
 
-def _with_latest(trial: TrialRecord, latest: dict[str, tuple[int, float]]) -> TrialRecord:
-    """Return a running trial with the newest values that it reported as its metrics."""
-    from dataclasses import replace
-
-    if not latest:
-        return trial
+def _as_it_runs(sight: Sight, trial: TrialRecord) -> TrialRecord:
+    """Return a running trial with what it has reported as its metrics, and its time so far."""
+    latest = sight.snapshot.latest.get(trial.number, {})
     reported = {name: value for name, (_, value) in latest.items()}
-    return replace(trial, metrics=reported | trial.metrics)
+    *earlier, attempt = trial.attempts
+    running = replace(attempt, seconds=max(0.0, sight.snapshot.now - attempt.started_at))
+    return replace(trial, metrics=reported | trial.metrics, attempts=(*earlier, running))
 
 
 def _detail(sight: Sight, trial: TrialRecord) -> str:
