@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -56,26 +55,18 @@ def served(workspace: Path, project: Path, port: int | None = None) -> Iterator[
     command = [sys.executable, "-m", "luthier.app", "ui"]
     if port is not None:
         command += ["--port", str(port)]
-    process = subprocess.Popen(
-        command,
-        cwd=project,
-        env={**os.environ, "LUTHIER_HOME": str(workspace)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        address = _ADDRESS.search(process.stdout.readline())
-        if address is None:
-            raise RuntimeError(f"the UI did not come up; it ended with {process.wait()}")
-        yield Served(address[0], process)
-    finally:
-        process.send_signal(signal.SIGINT)
+    environment = {**os.environ, "LUTHIER_HOME": str(workspace)}
+    with subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            assert process.stdout is not None
+            address = _ADDRESS.search(process.stdout.readline())
+            if address is None:
+                raise RuntimeError(f"the UI did not come up; it ended with {process.wait()}")
+            yield Served(address[0], process)
+        finally:
+            process.terminate()
 
 
 @contextlib.contextmanager
@@ -126,20 +117,18 @@ def until(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> 
     return value
 
 
+_FOUND = (
+    "const found = [...document.querySelectorAll(arguments[0])].find((e) => "
+    "e.checkVisibility() && (e.innerText ?? e.textContent).includes(arguments[1])); "
+)
+
+
 def shows(browser: Chrome, selector: str, text: str = "") -> Callable[[], bool]:
     """Return a condition: an element is seen, and its text holds `text`."""
-    code = (
-        "return [...document.querySelectorAll(arguments[0])]"
-        ".some((e) => e.checkVisibility() && e.innerText.includes(arguments[1]))"
-    )
-    return lambda: bool(browser.execute_script(code, selector, text))
+    return lambda: bool(browser.execute_script(f"{_FOUND} return Boolean(found)", selector, text))
 
 
 def click(browser: Chrome, selector: str, text: str = "") -> None:
     """Click the first element that is seen and whose text holds `text`, when it is there."""
     until(shows(browser, selector, text), f"{selector} {text!r}")
-    code = (
-        "[...document.querySelectorAll(arguments[0])]"
-        ".find((e) => e.checkVisibility() && e.innerText.includes(arguments[1])).click()"
-    )
-    browser.execute_script(code, selector, text)
+    browser.execute_script(f"{_FOUND} found.click()", selector, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import gradio as gr
@@ -22,7 +23,7 @@ def act_html(elem_id: str) -> gr.HTML:
     return gr.HTML(js_on_load=script("acts"), elem_id=elem_id, apply_default_css=False)
 
 
-def plain_html(elem_id: str | None = None, value: str = "") -> gr.HTML:
+def plain_html(elem_id: str | None = None, value: str | Callable[[], str] = "") -> gr.HTML:
     """Return a piece of the page in which there is nothing to click."""
     return gr.HTML(value, elem_id=elem_id, apply_default_css=False)
 

@@ -59,7 +59,10 @@ class Starting:
         Raises:
             SpecError: If there is none, or it lies elsewhere.
         """
-        path = (self.project / name).resolve()
+        try:
+            path = (self.project / name).resolve()
+        except (OSError, ValueError):  # too long, or with a null byte in it
+            raise SpecError("this is no path of a script") from None
         if not path.is_relative_to(self.project):
             raise SpecError(
                 f"script {name!r} is not in {str(self.project)!r}; start `luthier ui` in its folder"

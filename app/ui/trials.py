@@ -85,12 +85,8 @@ class TrialsPanel:
             detail = message(f"This study has no trial {place.trial}; {last}.", "problem")
         comparison = _comparison(sight, chosen) if len(chosen) > 1 else ""
         table = _table(sight, states or [], text or "")
-        return [
-            table,
-            detail,
-            comparison,
-            _plot(sight, [] if opened is None else [opened, *chosen]),
-        ]
+        plot = _plot(sight, [] if opened is None else [opened, *chosen])
+        return [table, detail, comparison, plot]
 
 
 def columns(spec: StudySpec) -> list[Column]:
