@@ -262,5 +262,5 @@ def ui(
     from ..tools.workspace import find_workspace
     from .ui.server import PASSWORD, serve
 
-    password = os.environ.get(PASSWORD) or None
-    serve(find_workspace(), Path.cwd(), host=host, port=port, password=password)
+    password = os.environ.pop(PASSWORD, None)  # workers, and trials, inherit the environment
+    serve(find_workspace(), Path.cwd(), host=host, port=port, password=password or None)

@@ -111,7 +111,7 @@ def _objective_curves(title: str, spec: StudySpec, trials: Sequence[TrialRecord]
 
 
 def spread(
-    spec: StudySpec, trials: Sequence[TrialRecord], metric: str
+    spec: StudySpec, trials: Sequence[TrialRecord], metric: str, most: int = _MANY_LINES
 ) -> tuple[Sequence[TrialRecord], str]:
     """Return the trials whose curves of a metric are drawn, and a note if those are not all.
 
@@ -119,6 +119,7 @@ def spread(
         spec: The study's spec.
         trials: Its trials; those without curves may or may not have reported the metric.
         metric: The metric.
+        most: About how many are drawn.
     """
     able = [
         trial
@@ -126,7 +127,7 @@ def spread(
         if trial.state in (Outcome.COMPLETE, Outcome.PRUNED, "running")
         and (trial.curves is None or any(map(math.isfinite, trial.curves.get(metric, {}).values())))
     ]
-    return _spread(spec, able, _MANY_LINES)
+    return _spread(spec, able, most)
 
 
 def curves(
@@ -167,23 +168,25 @@ def _curves(
         create_trial(state=TrialState.RUNNING, intermediate_values=curve)
         for _, curve in drawn.values()
     )
-    figure = plot_intermediate_values(study)
-    for trace, (trial, _) in zip(figure.data, drawn.values(), strict=True):
+    # To change a figure of many traces takes longer than to draw it, so its data are changed.
+    figure = plot_intermediate_values(study).to_plotly_json()
+    for trace, (trial, _) in zip(figure["data"], drawn.values(), strict=True):
         leads = trial.number in best
         state = str(trial.state)
         color = ACCENT if leads else OUTCOME_COLORS[state] if state == "running" else MUTED
         trace.update(
             name=f"trial {trial.number}" + (" (pruned)" if state == "pruned" else ""),
             line={"color": color, "width": 2.5 if leads else 1},
-            marker={"color": color, "size": 4},
+            marker=trace["marker"] | {"color": color, "size": 4},
             opacity=1.0 if leads else 0.3 if state == "pruned" else 0.6,
             hovertemplate="step %{x}: %{y:.6g}<extra>%{fullData.name}</extra>",
         )
     # What is drawn last lies on top.
-    figure.data = sorted(figure.data, key=lambda trace: trace.opacity)
-    figure.update_layout(xaxis_title="step", yaxis_title=metric)
+    ordered = sorted(figure["data"], key=lambda trace: float(trace["opacity"]))
+    overlay = go.Figure(ordered, figure["layout"])
+    overlay.update_layout(xaxis_title="step", yaxis_title=metric)
     told = "The best trial's curve is orange." if drawn.keys() & set(best) else ""
-    return Panel(title, figure, told)
+    return Panel(title, overlay, told)
 
 
 def _smooth(values: Iterable[float], weight: float) -> list[float]:

@@ -34,9 +34,9 @@ class AnalysisPanel:
     def build(self) -> None:
         """Lay out its components, in its tab."""
         figure = gr.Radio(label="Figure", choices=[], elem_classes="lu-controls")
-        note = plain_html()
         with gr.Column(elem_classes="lu-scroll"):
             plot = gr.Plot(show_label=False, elem_id="lu-analysis")
+        note = plain_html()
         self.inputs: list[Component] = [figure]
         self.outputs: list[Component] = [figure, note, plot]
         self.acting: list[gr.HTML] = []

@@ -18,6 +18,8 @@ from .writing import cut, message
 
 _RUNNING_SECONDS = 3.0
 """How often figures of a study that runs are drawn anew."""
+_MOST_LINES = 100
+"""Curves that are drawn at once."""
 
 
 class CurvesPanel:
@@ -35,8 +37,8 @@ class CurvesPanel:
             metric = gr.Dropdown(label="Metric", choices=[], min_width=160)
             smoothing = gr.Slider(0.0, 0.95, value=0.0, step=0.05, label="Smoothing")
             axes = gr.CheckboxGroup(["log steps", "log values"], label="Axes")
-        note = plain_html()
         plot = gr.Plot(show_label=False, elem_id="lu-curves")
+        note = plain_html()
         self.inputs: list[Component] = [metric, smoothing, axes]
         self.outputs: list[Component] = [metric, note, plot]
         self.acting: list[gr.HTML] = []
@@ -56,7 +58,7 @@ class CurvesPanel:
         best = {trial.number for trial in sight.best}
         panel = curves(drawn, metric, best, min(max(float(smoothing or 0), 0.0), 0.95))
         if panel.figure is not None:
-            panel.figure.update_layout(height=520)
+            panel.figure.update_layout(height=430)
             if "log steps" in (axes or []):
                 panel.figure.update_xaxes(type="log")
             if "log values" in (axes or []):
@@ -75,7 +77,7 @@ def _trials(sight: Sight, metric: str) -> tuple[list[TrialRecord], str]:
         numbers = {*sight.place.compare, *(trial.number for trial in sight.best[:1])}
         note = "Those that are compared, and the best."
     else:
-        kept, note = spread(sight.spec, sight.trials, metric)
+        kept, note = spread(sight.spec, sight.trials, metric, _MOST_LINES)
         numbers = {trial.number for trial in kept}
     record = sight.snapshot.record
     return sight.study.ledger.trials(record, curves=True, numbers=numbers), note

@@ -58,6 +58,7 @@ class Page:
             BudgetPanel(),
             ExportPanel(),
         ]
+        self._last: dict[str, tuple[str, list[Any]]] = {}
         self.start_panel = StartPanel(self.starting)
         self.settings_panel = SettingsPanel(workspace)
 
@@ -139,7 +140,8 @@ class Page:
         here = came
         if empty and came.study is None and came.panel != "settings":
             here = came.but(panel="start")
-        return self._filled(came, here, "", values, tabs=here.panel)
+        tabs = here.panel if here.panel != Place().panel else None
+        return self._filled(came, here, "", values, tabs=tabs)
 
     def _on_tick(self, place: str, seen: str, *values: Any) -> list[Any]:
         here = _read(place)
@@ -321,11 +323,21 @@ class Page:
         for panel in self.panels:
             given = values[first : first + len(panel.inputs)]
             if panel.name == here.panel:
-                digest = _digest(panel.key(sight, *given))
+                digest = _digest((here, panel.key(sight, *given)))
                 if shown.get(panel.name) != digest:
                     shown[panel.name] = digest
-                    filled[at : at + len(panel.outputs)] = panel.render(sight, *given)
+                    filled[at : at + len(panel.outputs)] = self._rendered(
+                        panel, digest, sight, given
+                    )
             first, at = first + len(panel.inputs), at + len(panel.outputs)
+
+    def _rendered(self, panel: Panel, digest: str, sight: Sight, given: Any) -> list[Any]:
+        """Fill a panel in; tabs that look at the same thing share it."""
+        known, values = self._last.get(panel.name, ("", []))
+        if known != digest:
+            values = panel.render(sight, *given)
+            self._last[panel.name] = digest, values
+        return values
 
 
 def move(here: Place, act: Act) -> Place | None:

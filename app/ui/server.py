@@ -91,9 +91,11 @@ def serve(
 
 
 def _be_private(workspace: Workspace) -> None:
-    """Tell gradio, before it is imported, to send nothing and to write nothing elsewhere."""
+    """Tell gradio, before it is imported, to send nothing and to write nothing elsewhere.
+
+    Workers inherit this environment: nothing may stand in it that a trial should not see.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.folder / "cache" / "ui")
     for name in ("GRADIO_SHARE", "GRADIO_ALLOWED_PATHS", "GRADIO_ROOT_PATH", "GRADIO_NUM_WORKERS"):
         os.environ.pop(name, None)

@@ -1,6 +1,8 @@
 """The parts of the UI that need no browser."""
 
 import math
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from luthier.app.ui.start import Starting
 from luthier.app.ui.trials import columns, matches, order
 from luthier.app.ui.watching import Watch
 from luthier.app.ui.writing import link, write
+from luthier.evals.browsing import served
 from luthier.tools.errors import LuthierError
 from luthier.tools.ledger import StudyNotFoundError
 
+from ..conftest import Luthier
 from .conftest import Bench
 
 
@@ -201,3 +205,20 @@ class TestStarting:
 
 def test_every_value_is_escaped() -> None:
     assert write("message", text="<b>&\x1b[31m", kind="hint").count("<b>") == 0
+
+
+class TestServing:
+    def test_an_open_address_is_refused_before_anything_is_served(self, luthier: Luthier) -> None:
+        run = luthier("ui", "--host", "0.0.0.0")
+
+        assert run.code == 2
+        assert "can be reached from other machines" in run.err
+
+    def test_with_a_password_nothing_is_told_without_it(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.study()
+        monkeypatch.setenv("LUTHIER_UI_PASSWORD", "correct horse")
+        with served(bench.workspace.folder, bench.project) as ui:
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(f"{ui.url.rstrip('/')}/config")
