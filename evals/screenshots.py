@@ -75,7 +75,7 @@ PICTURES = [
     Picture("compare", "compare=0,3,5,9&sort=metric:val_acc", "#lu-comparison table"),
     Picture("curves", "panel=curves", "#lu-curves svg .trace"),
     Picture("analysis", "panel=analysis", "#lu-analysis svg .trace"),
-    Picture("parameters", "panel=analysis", "#lu-analysis svg .trace", _show_parameters),
+    Picture("parameters", "panel=analysis", "#lu-analysis svg .colorbar", _show_parameters),
     Picture("budget", "panel=budget", "#lu-budget table"),
     Picture("report", "panel=report", "#lu-report", _write_report),
     Picture("start", "panel=start", "#lu-review", _choose_script),

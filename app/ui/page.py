@@ -149,9 +149,12 @@ class Page:
 
     def _going_to(self, name: str) -> Callable[..., list[Any]]:
         def go(place: str, seen: str, *values: Any) -> list[Any]:
+            if not seen:  # as the page opens, gradio selects its first tab; the URL knows better
+                return [gr.skip()] * len(self._outputs)
             came = _read(place)
             here = read_place({**came.model_dump(), "panel": name})
-            return self._filled(came, here, seen, values, quiet=True)
+            # Others may be under way, so what the tab shows is not known: all is filled in.
+            return self._filled(came, here, "", values, quiet=True)
 
         return go
 
@@ -167,7 +170,7 @@ class Page:
         moved = move(here, act)
         if moved is not None:
             tabs = moved.panel if moved.panel != here.panel else None
-            return self._filled(here, moved, seen, values, tabs=tabs)
+            return self._filled(here, moved, "", values, tabs=tabs)
         try:
             said, problem = self._decide(here, act), ""
         except (LuthierError, ValueError) as error:

@@ -127,6 +127,7 @@ def test_a_reload_comes_back_to_the_same_place(bench: Bench, page: Open, browser
     until(lambda: "panel=budget" in place(browser), "the panel in the URL")
     browser.refresh()
     see(browser, "#lu-budget", "wall time")
+    assert "panel=budget" in place(browser)
 
 
 def test_trials_are_compared_sorted_and_filtered(bench: Bench, page: Open, browser: Any) -> None:
