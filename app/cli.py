@@ -5,15 +5,16 @@ Modules that cost time to import are imported by the commands that need them.
 
 from __future__ import annotations
 
+import os
 import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ..tools.errors import LuthierError
 from . import chat, devices, evaluating, reading
+from .deciding import ask, ask_to_resume, ask_to_retry, ask_to_stop_trial, plan_retry
 from .tables import plain, plain_lines
 from .terminal import Detach, Name, NewName, fail, out, print_best, study_named
 
@@ -127,7 +128,7 @@ def _run(study: Study, *, detach: bool) -> None:
 @app.command()
 def pause(name: Name) -> None:
     """Start no new trial; running ones go on."""
-    _wish(study_named(name), "pause", "pause")
+    _say(ask(study_named(name), "pause", "pause"))
 
 
 @app.command()
@@ -139,27 +140,13 @@ def stop(
     """End a study's running trials; `resume` runs them again."""
     study = study_named(name)
     if trial is None:
-        _wish(study, "stop", "stop", at_once=now)
-        return
-    from ..tools.spec import SpecError
-
-    running = [t.number for t in study.trials(curves=False) if t.state == "running"]
-    if trial not in running:
-        raise SpecError(f"trial {trial} of study {name!r} does not run; running are {running}")
-    _wish(study, "stop_trial", f"stop trial {trial}", trial=trial)
+        _say(ask(study, "stop", "stop", at_once=now))
+    else:
+        _say(ask_to_stop_trial(study, trial))
 
 
-def _wish(study: Study, kind: str, what: str, **data: Any) -> None:
-    """Ask a study's worker to do `what`."""
-    from ..tools.spec import SpecError
-
-    owner = study.owner
-    if owner is None:
-        raise SpecError(
-            f"nobody runs study {study.name!r} (it is {study.state}), nothing to {kind}"
-        )
-    study.ledger.wish(study.record, kind, **data)
-    out().print(f"Asked {plain(owner.name)} to {what}.", markup=False, highlight=False)
+def _say(sentence: str) -> None:
+    out().print(plain(sentence), markup=False, highlight=False)
 
 
 @app.command()
@@ -171,20 +158,13 @@ def resume(
     detach: Detach = False,
 ) -> None:
     """Go on with a study that was paused, stopped or interrupted."""
-    from ..tools.study import with_budget
-
     study = study_named(name)
     asked = {"trials": trials, "wall_seconds": wall, "device_seconds": device}
-    caps = {key: cap for key, cap in asked.items() if cap is not None}
-    if caps:
-        with_budget(study.spec, caps)  # refuses what makes no sense
-    wish = {"budget": caps} if caps else {}
-    if study.owner is not None:
-        _wish(study, "resume", "go on", **wish)
-        return
-    if caps:
-        study.ledger.wish(study.record, "resume", **wish)
-    _run(study, detach=detach)
+    told = ask_to_resume(study, {key: cap for key, cap in asked.items() if cap is not None})
+    if told is None:
+        _run(study, detach=detach)
+    else:
+        _say(told)
 
 
 @app.command()
@@ -210,31 +190,13 @@ def retry(
     They keep their numbers, cost no trial of the budget, and go on from their checkpoints. A pruned
     trial is thereby promoted to a higher fidelity: it is not pruned again.
     """
-    from ..agent.worker import check_study
-    from ..tools.budget import expected_trial_seconds
-    from ..tools.retry import Retry, RetryError, parse_settings, plan, select
-    from .live import look
-
     study = study_named(name)
-    trials, spec = study.trials(curves=False), study.spec
-    asked = Retry(
-        trials=select(trials, outcome or [], trial or []),
-        set=parse_settings(spec.search_space, settings or []),
-        fresh=fresh,
-    )
-    plan(spec, trials, asked, partial(study.workspace.checkpoint_folder, name))  # may refuse
-    refusal = look(study).meters.refusal(expected_trial_seconds(trials), new_trial=False)
-    if refusal is not None:
-        raise RetryError(
-            f"{refusal}; raise the cap with `luthier resume {name} --wall or --device`"
-        )
-    if study.owner is not None:
-        numbers = ", ".join(map(str, asked.trials))
-        _wish(study, "retry", f"run again: trial {numbers}", **vars(asked))
-        return
-    check_study(spec, study.record.working_directory)
-    study.ledger.wish(study.record, "retry", **vars(asked))
-    _run(study, detach=detach)
+    asked = plan_retry(study, outcome or [], trial or [], settings or [], fresh=fresh)
+    told = ask_to_retry(study, asked)
+    if told is None:
+        _run(study, detach=detach)
+    else:
+        _say(told)
 
 
 @app.command()
@@ -331,3 +293,21 @@ def demo(
     console.print(compare(study))
     report_line = f"Report: {reading.write_report_of(study).html}"
     console.print(report_line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def ui(
+    host: Annotated[
+        str, typer.Option(help="Another one than this needs a password.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="The port [default: the first free one from 7860 on]."),
+    ] = None,
+) -> None:
+    """Show the studies in a browser; ending it changes nothing about them."""
+    from ..tools.workspace import find_workspace
+    from .ui.server import PASSWORD, serve
+
+    password = os.environ.pop(PASSWORD, None)  # workers, and trials, inherit the environment
+    serve(find_workspace(), Path.cwd(), host=host, port=port, password=password or None)

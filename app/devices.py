@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..tools.device_memory import Memory
     from ..tools.devices import DevicePlan
     from ..tools.lease_file import Register
+    from ..tools.study import Study
 
 app = typer.Typer()
 
@@ -36,10 +37,10 @@ def devices(
     ] = None,
 ) -> None:
     """Show the devices of this machine, and who holds what of them."""
-    place = _lab_of(study) if study is not None else _this_machine()
+    place = lab_of(study_named(study)) if study is not None else this_machine()
     if reset is not None:
-        _reset(reset, place)
-    rows = _rows(place)
+        reset_device(reset, place)
+    rows = device_rows(place)
     if as_json:
         print_json(rows)
         return
@@ -50,7 +51,7 @@ def devices(
             out().print(hint, markup=False, highlight=False)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where devices are."""
 
     register: Path | None
@@ -60,39 +61,45 @@ class _Place(NamedTuple):
     """What time it is there, in seconds since 1970."""
 
 
-def _this_machine() -> _Place:
+def this_machine() -> Place:
+    """Return the GPUs and the cores that studies share here."""
     from ..tools.devices import plan_devices
     from ..tools.executor_spec import Executor
 
     plans = plan_devices(Executor()), plan_devices(Executor(device="cpu"))
-    return _Place(None, plans, time.time())
+    return Place(None, plans, time.time())
 
 
-def _lab_of(name: str) -> _Place:
+def lab_of(study: Study) -> Place:
+    """Return a study's pretend devices."""
     from ..tools.devices import DeviceError, plan_devices
 
-    study = study_named(name)
     executor = study.spec.executor
     if executor.lab is None:
-        raise DeviceError(f"study {name!r} has no pretend lab; leave `--study` out")
+        raise DeviceError(f"study {study.name!r} has no pretend lab; leave `--study` out")
     now = study.ledger.last_event_time(study.record)
-    return _Place(study.workspace.lab_folder(name), (plan_devices(executor),), now)
+    return Place(study.workspace.lab_folder(study.name), (plan_devices(executor),), now)
 
 
-def _reset(device: str, place: _Place) -> None:
+def reset_device(device: str, place: Place) -> None:
+    """Put a device back in service.
+
+    Raises:
+        DeviceError: If there is none of that name, or it is in service.
+    """
     from ..tools.devices import DeviceError
     from ..tools.lease_file import LeaseFile
 
     with LeaseFile(place.register).open() as register:
         if register.reset(device, place.now):
             return
-    names = [row["device"] for row in _rows(place)]
+    names = [row["device"] for row in device_rows(place)]
     if device in names:
         raise DeviceError(f"device {device!r} is in service, so there is nothing to reset")
     raise DeviceError(f"there is no device {device!r}; the devices here are {', '.join(names)}")
 
 
-def _rows(place: _Place) -> list[dict[str, Any]]:
+def device_rows(place: Place) -> list[dict[str, Any]]:
     """Return the devices that are visible there, and those that the register knows besides."""
     from ..tools.device_memory import open_memory
     from ..tools.lease_file import look

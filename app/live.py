@@ -52,6 +52,8 @@ class Snapshot:
     """What time it is where it runs, in seconds since 1970."""
     news: list[EventRecord]
     """What a person should know of, oldest first."""
+    newest_event: int
+    """The id of the newest event that it has seen."""
 
 
 def look(study: Study, before: Snapshot | None = None) -> Snapshot:
@@ -63,14 +65,27 @@ def look(study: Study, before: Snapshot | None = None) -> Snapshot:
     ledger, record = study.ledger, study.record
     if before is not None and before.record.version == record.version:
         trials, latest, news = before.trials, before.latest, before.news
+        newest = before.newest_event
     else:
-        trials, latest = ledger.trials(record), ledger.latest_reports(record)
+        newest = ledger.newest_event(record)
+        trials = _read_trials(study, record, before)
+        latest = ledger.latest_reports(record)
         news = ledger.newest_events(record, _NEWS, most=_MOST_NEWS)
     meters = read_study_meters(ledger, record, trials)
     state = state_of(record, ledger.owner(record))
     # A pretend lab has a clock of its own, which only its ledger knows.
     now = time.time() if record.spec.executor.lab is None else ledger.last_event_time(record)
-    return Snapshot(record, state, trials, latest, meters, now, news)
+    return Snapshot(record, state, trials, latest, meters, now, news, newest)
+
+
+def _read_trials(study: Study, record: StudyRecord, before: Snapshot | None) -> list[TrialRecord]:
+    """Read the trials; of those that were read before, only the ones that something happened to."""
+    if before is None or before.record.id != record.id:
+        return study.ledger.trials(record)
+    changed = study.ledger.changed_trials(record, before.newest_event)
+    known = {trial.number: trial for trial in before.trials}
+    known |= {trial.number: trial for trial in study.ledger.trials(record, numbers=changed)}
+    return [known[number] for number in sorted(known)]
 
 
 def render(snapshot: Snapshot, console: Console) -> RenderableType:

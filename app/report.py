@@ -106,7 +106,7 @@ def _content(
     return {
         "study": study,
         "spec": spec,
-        "objective": _describe(spec.objective) + (_PRETEND if spec.executor.lab else ""),
+        "objective": describe(spec.objective) + (_PRETEND if spec.executor.lab else ""),
         "trials": trials,
         "decisions": decisions,
         "best": best,
@@ -147,11 +147,11 @@ def _page(study: StudyRecord, trials: Sequence[TrialRecord]) -> dict[str, Any]:
         "colors": OUTCOME_COLORS,
         "metrics": list(study.spec.metrics),
         "parameters": list(study.spec.space),
-        "yaml": _without_secrets(study.spec).to_yaml(resolved=True),
+        "yaml": without_secrets(study.spec).to_yaml(resolved=True),
     }
 
 
-def _without_secrets(spec: StudySpec) -> StudySpec:
+def without_secrets(spec: StudySpec) -> StudySpec:
     """Return the spec without the values of environment variables: a report is passed on."""
     if not isinstance(spec.objective, ScriptObjective):
         return spec
@@ -191,7 +191,8 @@ def _ranked(spec: StudySpec, complete: Sequence[TrialRecord]) -> list[TrialRecor
     )
 
 
-def _describe(objective: Objective) -> str:
+def describe(objective: Objective) -> str:
+    """Return what runs, in a few words."""
     match objective:
         case ScriptObjective():
             return " ".join(objective.command)
@@ -203,9 +204,13 @@ def _describe(objective: Objective) -> str:
 
 def _error_tail(trial: TrialRecord) -> str:
     """Return the last lines of what the last attempt wrote to standard error."""
-    tail = trial.attempts[-1].error_tail if trial.attempts else ""
-    tail = _TERMINAL_COLORS.sub("", tail)
-    return "\n".join(tail[-_ERROR_CHARACTERS:].splitlines()[-_ERROR_LINES:])
+    return clean_tail(trial.attempts[-1].error_tail) if trial.attempts else ""
+
+
+def clean_tail(text: str) -> str:
+    """Return the last lines of a log, without the colors of a terminal."""
+    plain = _TERMINAL_COLORS.sub("", text)
+    return "\n".join(plain[-_ERROR_CHARACTERS:].splitlines()[-_ERROR_LINES:])
 
 
 def _environment() -> Environment:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -243,7 +243,11 @@ def main(arguments: list[str]) -> int:
     if arguments:
         print(*_SINGLE[arguments[0]]())
         return 0
-    rows = measure()
+    return print_rows(measure())
+
+
+def print_rows(rows: Sequence[Row]) -> int:
+    """Print measurements as a table; return 1 if a limit is exceeded, else 0."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("what", "", "reference", "", "", "ratio", "limit", ""):
         table.add_column(column)

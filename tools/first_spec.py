@@ -63,12 +63,8 @@ def write_spec(script: Path, output: Path | None = None) -> InitResult:
     Raises:
         ScriptError: If the script cannot be read, or the spec exists or cannot be written.
     """
-    reading = read_script(script)
     output = script.parent / "luthier.yaml" if output is None else output
-    path = os.path.relpath(script, output.parent)
-    if path.startswith("-"):  # python would take it for an option
-        path = f".{os.sep}{path}"
-    text = render_spec(reading, study_name(script), ["python", path])
+    reading, text = draft_spec(script, output.parent)
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -80,6 +76,19 @@ def write_spec(script: Path, output: Path | None = None) -> InitResult:
         reason = error.strerror or type(error).__name__
         raise ScriptError(f"cannot write spec {str(output)!r}: {reason}; check the path") from None
     return InitResult(output, reading, _missing(reading, output))
+
+
+def draft_spec(script: Path, folder: Path) -> tuple[ScriptReading, str]:
+    """Read a script, without running it, and return a spec that tunes it from a folder.
+
+    Raises:
+        ScriptError: If the script cannot be read.
+    """
+    reading = read_script(script)
+    path = os.path.relpath(script, folder)
+    if path.startswith("-"):  # python would take it for an option
+        path = f".{os.sep}{path}"
+    return reading, render_spec(reading, study_name(script), ["python", path])
 
 
 def render_spec(reading: ScriptReading, name: str, command: list[str]) -> str:

@@ -13,7 +13,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,14 +189,35 @@ class Ledger:
             ]
 
     def version(self, study: StudyRecord) -> int:
-        """Return the study's version counter, which grows with every write."""
+        """Return the study's version counter, which grows with every write.
+
+        Raises:
+            StudyNotFoundError: If the study was deleted since it was read.
+        """
         with self._database.read() as db:
             query = sa.select(t.studies.c.version).where(t.studies.c.id == study.id)
-            return int(db.execute(query).scalar_one())
+            version = db.execute(query).scalar()
+        if version is None:
+            raise StudyNotFoundError(f"study {study.name!r} was deleted")
+        return int(version)
 
-    def trials(self, study: StudyRecord, *, curves: bool = False) -> list[TrialRecord]:
-        """Return a study's trials by number; with `curves`, their reports too."""
+    def trials(
+        self,
+        study: StudyRecord,
+        *,
+        curves: bool = False,
+        numbers: Collection[int] | None = None,
+    ) -> list[TrialRecord]:
+        """Return a study's trials by number, or those with these numbers.
+
+        Args:
+            study: The study.
+            curves: Whether to read their reports too.
+            numbers: Which trials; None for all.
+        """
         of_study = t.trials.c.study_id == study.id
+        if numbers is not None:
+            of_study &= t.trials.c.number.in_(numbers)
         by_trial: dict[int, list[Any]] = {}
         by_attempt: dict[int, dict[str, dict[int, float]]] = {}
         with self._database.read() as db:
@@ -247,13 +268,14 @@ class Ledger:
                 found.setdefault(row.number, {})[row.name] = (row.step, value)
         return found
 
-    def decisions(self, study: StudyRecord) -> dict[int, Decision]:
-        """Return why each trial's configuration was chosen, by trial number."""
-        query = (
-            sa.select(t.decisions, t.trials.c.number)
-            .join(t.trials)
-            .where(t.trials.c.study_id == study.id)
-        )
+    def decisions(
+        self, study: StudyRecord, numbers: Collection[int] | None = None
+    ) -> dict[int, Decision]:
+        """Return why configurations were chosen, by trial number: of all trials, or of these."""
+        where = t.trials.c.study_id == study.id
+        if numbers is not None:
+            where &= t.trials.c.number.in_(numbers)
+        query = sa.select(t.decisions, t.trials.c.number).join(t.trials).where(where)
         with self._database.read() as db:
             return {
                 row.number: Decision(
@@ -290,6 +312,19 @@ class Ledger:
         with self._database.read() as db:
             rows = db.execute(query.order_by(c.id.desc()).limit(most)).all()
         return [_event(row) for row in reversed(rows)]
+
+    def newest_event(self, study: StudyRecord) -> int:
+        """Return the id of the study's newest event."""
+        query = sa.select(sa.func.max(t.events.c.id)).where(t.events.c.study_id == study.id)
+        with self._database.read() as db:
+            return int(db.execute(query).scalar() or 0)
+
+    def changed_trials(self, study: StudyRecord, after: int) -> list[int]:
+        """Return the numbers of the trials that events after the one with id `after` are about."""
+        c = t.events.c
+        newer = sa.and_(c.study_id == study.id, c.id > after, c.trial.is_not(None))
+        with self._database.read() as db:
+            return list(db.execute(sa.select(c.trial).where(newer).distinct()).scalars())
 
     def last_event_time(self, study: StudyRecord) -> float:
         """Return when the study's newest event happened, in seconds since 1970."""

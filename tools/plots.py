@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
+import optuna
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna.visualization import (
     plot_intermediate_values,
     plot_optimization_history,
@@ -25,6 +27,7 @@ from .quiet import quiet
 from .records import TrialRecord
 from .spec import StudySpec
 
+CURVES = "Learning curves"
 _MANY_LINES = 200
 """Curves, or lines through the parameters, that are drawn: each is a trace of its own."""
 _MANY_POINTS = 2000
@@ -56,25 +59,36 @@ def panels(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
         The same panels in the same order for every study with these objectives. Names and values
         stand in them as literal text, never as Plotly's pseudo-HTML.
     """
+    return [draw(spec, trials) for draw in drawers(spec).values()]
+
+
+Draw = Callable[[StudySpec, Sequence[TrialRecord]], Panel]
+_Draw = Callable[[str, StudySpec, Sequence[TrialRecord]], Panel]
+
+
+def drawers(spec: StudySpec) -> dict[str, Draw]:
+    """Return what draws each panel of a study with these objectives, by the panel's title."""
+    objectives = list(spec.objectives)
+    drawn: dict[str, _Draw] = {}
+    if len(objectives) == 1:
+        drawn |= {"Progress": _history, CURVES: _objective_curves}
+    for pair in combinations(range(len(objectives)), 2):
+        first, second = (objectives[axis] for axis in pair)
+        drawn[f"Pareto front of {first} and {second}"] = partial(_front, pair)
+    drawn |= {"Importance of parameters": _importance, "Parameters together": _parallel}
+    for axis, name in enumerate(objectives):
+        drawn[f"{name} by parameter"] = partial(_slice, axis)
+    drawn["Timeline"] = _timeline
+    return {title: partial(_drawn, draw, title) for title, draw in drawn.items()}
+
+
+def _drawn(draw: _Draw, title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     with quiet():
-        if len(spec.objectives) == 1:
-            drawn = [_history(spec, trials), _curves(spec, trials)]
-        else:
-            drawn = _fronts(spec, trials)
-        drawn += [
-            _importance(spec, trials),
-            _parallel(spec, trials),
-            *_slices(spec, trials),
-            _timeline(trials),
-        ]
-    return [
-        panel if panel.figure is None else replace(panel, figure=finished(panel.figure))
-        for panel in drawn
-    ]
+        panel = draw(title, spec, trials)
+    return panel if panel.figure is None else replace(panel, figure=finished(panel.figure))
 
 
-def _history(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
-    title = "Progress"
+def _history(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     (name,) = spec.objectives
     if not _complete(trials):
         return Panel(title, None, "No trial is complete yet.")
@@ -88,70 +102,137 @@ def _history(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     return Panel(title, figure)
 
 
-def _curves(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
-    title = "Learning curves"
+def _objective_curves(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     (name,) = spec.objectives
-    drawn = [
+    kept, note = spread(spec, trials, name)
+    best = {trial.number for trial in best_trials(spec, trials)}
+    panel = _curves(title, kept, name, best, smoothing=0.0)
+    return replace(panel, note=note or panel.note)
+
+
+def spread(
+    spec: StudySpec, trials: Sequence[TrialRecord], metric: str, most: int = _MANY_LINES
+) -> tuple[Sequence[TrialRecord], str]:
+    """Return the trials whose curves of a metric are drawn, and a note if those are not all.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials; those without curves may or may not have reported the metric.
+        metric: The metric.
+        most: About how many are drawn.
+    """
+    able = [
         trial
         for trial in trials
         if trial.state in (Outcome.COMPLETE, Outcome.PRUNED, "running")
         and not trial.is_repeat
-        and any(map(math.isfinite, (trial.curves or {}).get(name, {}).values()))
+        and (trial.curves is None or any(map(math.isfinite, trial.curves.get(metric, {}).values())))
     ]
+    return _spread(spec, able, most)
+
+
+def curves(
+    trials: Sequence[TrialRecord], metric: str, best: Collection[int], smoothing: float = 0.0
+) -> Panel:
+    """Return the curves of a metric, one over the other, whatever the study optimises.
+
+    Args:
+        trials: Those to draw, with their curves.
+        metric: The metric.
+        best: Numbers of the trials that stand out.
+        smoothing: Weight in [0, 1) of what came before, at each step.
+    """
+    with quiet():
+        panel = _curves(CURVES, trials, metric, best, smoothing)
+    return panel if panel.figure is None else replace(panel, figure=finished(panel.figure))
+
+
+def _curves(
+    title: str,
+    trials: Sequence[TrialRecord],
+    metric: str,
+    best: Collection[int],
+    smoothing: float,
+) -> Panel:
+    drawn = {}
+    for trial in trials:
+        curve = _thinned((trial.curves or {}).get(metric, {}))
+        if any(map(math.isfinite, curve.values())):
+            drawn[trial.number] = (
+                trial,
+                dict(zip(curve, _smooth(curve.values(), smoothing), strict=True)),
+            )
     if not drawn:
-        return Panel(title, None, f"No trial reported {name!r} along its way.")
-    kept, note = _spread(spec, drawn, _MANY_LINES)
-    figure = plot_intermediate_values(rebuild(spec, _only(trials, kept, curve=name)))
-    best = {f"Trial{trial.number}" for trial in best_trials(spec, trials)}
-    for trace in figure.data:
-        leads = trace.name in best
+        return Panel(title, None, f"No trial reported {metric!r} along its way.")
+    study = optuna.create_study()  # its values are not looked at, so it needs no direction of ours
+    study.add_trials(
+        create_trial(state=TrialState.RUNNING, intermediate_values=curve)
+        for _, curve in drawn.values()
+    )
+    # To change a figure of many traces takes longer than to draw it, so its data are changed.
+    figure = plot_intermediate_values(study).to_plotly_json()
+    for trace, (trial, _) in zip(figure["data"], drawn.values(), strict=True):
+        leads = trial.number in best
+        state = str(trial.state)
+        color = ACCENT if leads else OUTCOME_COLORS[state] if state == "running" else MUTED
         trace.update(
-            name=trace.name.replace("Trial", "trial "),
-            line={"color": ACCENT if leads else MUTED, "width": 2.5 if leads else 1},
-            marker={"color": ACCENT if leads else MUTED, "size": 4},
-            opacity=1.0 if leads else 0.55,
+            name=f"trial {trial.number}" + (" (pruned)" if state == "pruned" else ""),
+            line={"color": color, "width": 2.5 if leads else 1},
+            marker=trace["marker"] | {"color": color, "size": 4},
+            opacity=1.0 if leads else 0.3 if state == "pruned" else 0.6,
             hovertemplate="step %{x}: %{y:.6g}<extra>%{fullData.name}</extra>",
         )
     # What is drawn last lies on top.
-    figure.data = sorted(figure.data, key=lambda trace: trace.opacity)
-    figure.update_layout(xaxis_title="step", yaxis_title=name)
-    return Panel(title, figure, note or ("The best trial's curve is orange." if best else ""))
+    ordered = sorted(figure["data"], key=lambda trace: float(trace["opacity"]))
+    overlay = go.Figure(ordered, figure["layout"])
+    overlay.update_layout(xaxis_title="step", yaxis_title=metric)
+    told = "The best trial's curve is orange." if drawn.keys() & set(best) else ""
+    return Panel(title, overlay, told)
 
 
-def _fronts(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
-    """Flat pairs rather than Optuna's three axes: they can be read, and need no WebGL."""
+def _smooth(values: Iterable[float], weight: float) -> list[float]:
+    """Return the running mean in which every value weighs `weight` times as much as the next."""
+    smooth: list[float] = []
+    total = mass = 0.0
+    for value in values:
+        if math.isfinite(value):
+            total, mass = weight * total + value, weight * mass + 1.0
+            smooth.append(total / mass)
+        else:
+            smooth.append(value)
+    return smooth
+
+
+def _front(
+    pair: tuple[int, int], title: str, spec: StudySpec, trials: Sequence[TrialRecord]
+) -> Panel:
+    """A flat pair rather than Optuna's three axes: it can be read, and needs no WebGL."""
     objectives = list(spec.objectives)
     kept, note = _spread(spec, _complete(trials), _MANY_POINTS)
+    if not kept:
+        return Panel(title, None, "No trial is complete yet.")
+    names = [objectives[axis] for axis in pair]
     study = rebuild(spec, _only(trials, kept))
-    drawn = []
-    for pair in combinations(range(len(objectives)), 2):
-        names = [objectives[axis] for axis in pair]
-        title = f"Pareto front of {names[0]} and {names[1]}"
-        if not kept:
-            drawn.append(Panel(title, None, "No trial is complete yet."))
-            continue
-        figure = plot_pareto_front(study, target_names=names, targets=_values_at(pair))
-        for trace in figure.data:
-            best = "Best" in trace.hovertemplate
-            broken = "Infeasible" in trace.hovertemplate
-            trace.update(
-                name="best" if best else "breaks a limit" if broken else "dominated",
-                text=None,
-                hovertemplate="%{x:.6g}, %{y:.6g}<extra>%{fullData.name}</extra>",
-                showlegend=len(trace.x) > 0,
-            )
-            if broken:
-                trace.marker = BROKEN
-            elif best:
-                trace.marker = {"color": ACCENT, "size": 9}
-            else:
-                trace.marker = {"color": OUTCOME_COLORS["complete"]}
-        drawn.append(Panel(title, figure, note))
-    return drawn
+    figure = plot_pareto_front(study, target_names=names, targets=_values_at(pair))
+    for trace in figure.data:
+        best = "Best" in trace.hovertemplate
+        broken = "Infeasible" in trace.hovertemplate
+        trace.update(
+            name="best" if best else "breaks a limit" if broken else "dominated",
+            text=None,
+            hovertemplate="%{x:.6g}, %{y:.6g}<extra>%{fullData.name}</extra>",
+            showlegend=len(trace.x) > 0,
+        )
+        if broken:
+            trace.marker = BROKEN
+        elif best:
+            trace.marker = {"color": ACCENT, "size": 9}
+        else:
+            trace.marker = {"color": OUTCOME_COLORS["complete"]}
+    return Panel(title, figure, note)
 
 
-def _importance(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
-    title = "Importance of parameters"
+def _importance(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     if len(spec.space) == 1:
         return Panel(title, None, "There is a single parameter.")
     weights = importance(spec, trials)
@@ -177,8 +258,7 @@ def _importance(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     return Panel(title, figure, "Share in what sets the best trials apart (PED-ANOVA).")
 
 
-def _parallel(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
-    title = "Parameters together"
+def _parallel(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     complete = _complete(trials)
     if len(spec.space) == 1:
         return Panel(title, None, "There is a single parameter.")
@@ -204,32 +284,27 @@ def _parallel(spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     return Panel(title, figure, note, min_width=106 * columns)
 
 
-def _slices(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Panel]:
+def _slice(axis: int, title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     complete = _complete(trials)
+    if not complete:
+        return Panel(title, None, "No trial is complete yet.")
     kept, note = _spread(spec, complete, _MANY_POINTS)
     study = rebuild(spec, _only(trials, kept))
-    drawn = []
-    for axis, name in enumerate(spec.objectives):
-        title = f"{name} by parameter"
-        if not complete:
-            drawn.append(Panel(title, None, "No trial is complete yet."))
-            continue
-        figure = plot_slice(study, target=_value_at(axis), target_name=name)
-        figure.update_traces(hovertemplate="%{x}: %{y:.6g}<extra></extra>")
-        figure.update_traces(
-            marker={"colorscale": SCALE, "line": {"width": 0}, "size": 7},
-            marker_colorbar={"thickness": 12, "title": "trial"},
-            selector={"name": "Feasible Trial"},
-        )
-        figure.update_traces(marker=BROKEN, selector={"name": "Infeasible Trial"})
-        figure.update_layout(width=None, margin={"r": 70})
-        drawn.append(Panel(title, figure, note, min_width=180 * len(spec.space)))
-    return drawn
+    name = list(spec.objectives)[axis]
+    figure = plot_slice(study, target=_value_at(axis), target_name=name)
+    figure.update_traces(hovertemplate="%{x}: %{y:.6g}<extra></extra>")
+    figure.update_traces(
+        marker={"colorscale": SCALE, "line": {"width": 0}, "size": 7},
+        marker_colorbar={"thickness": 12, "title": "trial"},
+        selector={"name": "Feasible Trial"},
+    )
+    figure.update_traces(marker=BROKEN, selector={"name": "Infeasible Trial"})
+    figure.update_layout(width=None, margin={"r": 70})
+    return Panel(title, figure, note, min_width=180 * len(spec.space))
 
 
-def _timeline(trials: Sequence[TrialRecord]) -> Panel:
+def _timeline(title: str, _: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     """Our own, for Optuna knows one kind of failure and no devices."""
-    title = "Timeline"
     runs = [
         (trial, attempt) for trial in trials if not trial.imported for attempt in trial.attempts
     ]
@@ -294,23 +369,18 @@ def _spread(
     return kept, f"An even spread of {len(kept)} of {len(trials)} is drawn, the best included."
 
 
-def _only(
-    trials: Sequence[TrialRecord], kept: Sequence[TrialRecord], curve: str | None = None
-) -> list[TrialRecord]:
+def _only(trials: Sequence[TrialRecord], kept: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return all trials, the others as ones that no figure draws, so that numbers stay."""
     numbers = {trial.number for trial in kept}
     return [
-        replace(trial, curves=_thinned(trial, curve))
+        replace(trial, curves=None)
         if trial.number in numbers
         else replace(trial, state=Outcome.KILLED, curves=None)
         for trial in trials
     ]
 
 
-def _thinned(trial: TrialRecord, name: str | None) -> dict[str, dict[int, float]]:
-    if name is None:
-        return {}
-    curve = (trial.curves or {}).get(name, {})
+def _thinned(curve: Mapping[int, float]) -> dict[int, float]:
     steps = sorted(curve)
     stride = math.ceil(len(steps) / _CURVE_POINTS)
-    return {name: {step: curve[step] for step in {*steps[::stride], *steps[-1:]}}}
+    return {step: curve[step] for step in sorted({*steps[:: stride or 1], *steps[-1:]})}

@@ -352,11 +352,20 @@ def load_spec(path: Path) -> StudySpec:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SpecError(f"cannot read spec {str(path)!r}: {reason}; check the path") from None
+    return read_spec(text, str(path))
+
+
+def read_spec(text: str, source: str = "the spec") -> StudySpec:
+    """Read a spec from YAML or JSON text.
+
+    Raises:
+        SpecError: If it does not parse, or is not a valid spec.
+    """
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not valid YAML{_yaml_problem(error)}") from None
-    return parse_spec(data, str(path))
+        raise SpecError(f"{source} is not valid YAML{_yaml_problem(error)}") from None
+    return parse_spec(data, source)
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

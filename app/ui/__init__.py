@@ -1,0 +1,1 @@
+"""The web UI: it reads the ledger and leaves wishes in it; nothing runs inside it."""

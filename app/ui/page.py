@@ -1,0 +1,422 @@
+"""The page: its layout, and what happens when something is clicked or has changed.
+
+The tab's place and what it has been shown travel with every request, so the server keeps nothing
+of a tab: it can be killed and started again in the middle of everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...tools.analysis import counts
+from ...tools.errors import LuthierError
+from ...tools.ledger import StudyNotFoundError
+from ...tools.workspace import Workspace
+from ..deciding import ask, ask_to_resume, ask_to_retry, ask_to_stop_trial, plan_retry
+from ..devices import lab_of, reset_device, this_machine
+from .acts import Act, act_html, act_of, plain_html
+from .analysis import AnalysisPanel
+from .budget import BudgetPanel, forecast
+from .curves import CurvesPanel
+from .export import ExportPanel
+from .place import MOST_COMPARED, PANELS, Place, read_place
+from .settings import SettingsPanel
+from .sight import Panel, Sight, Tab
+from .start import Starting, StartPanel
+from .trials import TrialsPanel
+from .watching import Watch
+from .writing import message, script, write
+
+_TICK_SECONDS = 1.5
+_EMPTY = (
+    "There is no study in this workspace yet. Begin one under “New study”, or run the demo there."
+)
+
+
+class Page:
+    """The page of one workspace."""
+
+    def __init__(self, workspace: Workspace, project: Path) -> None:
+        """Prepare a page; `build` lays it out.
+
+        Args:
+            workspace: Where the ledger is; it need not be there yet.
+            project: The folder whose scripts can be tuned.
+        """
+        self.watch = Watch(workspace)
+        self.starting = Starting(self.watch, project)
+        self.panels: list[Panel] = [
+            TrialsPanel(),
+            CurvesPanel(),
+            AnalysisPanel(),
+            BudgetPanel(),
+            ExportPanel(),
+        ]
+        self._last: dict[str, tuple[str, list[Any]]] = {}
+        self.start_panel = StartPanel(self.starting)
+        self.settings_panel = SettingsPanel(workspace)
+
+    def build(self) -> gr.Blocks:
+        """Lay the page out and wire it."""
+        blocks: gr.Blocks
+        with gr.Blocks(title="Luthier", analytics_enabled=False, fill_width=True) as blocks:
+            self._place = gr.Textbox(visible="hidden", elem_id="lu-place")
+            self._seen = gr.Textbox(visible="hidden")
+            with gr.Row(elem_classes="lu-top"):
+                plain_html(value="<p class='lu-brand'>Luthier</p>")
+                self._study = gr.Dropdown(
+                    choices=[],
+                    show_label=False,
+                    label="Study",
+                    min_width=220,
+                    elem_id="lu-study",
+                    container=False,
+                )
+            self._notice = plain_html("lu-notice")
+            # The chat comes into a column on the left of this one.
+            with gr.Column():
+                self._head = act_html("lu-head")
+                with gr.Tabs(elem_id="lu-tabs") as self._tabs:
+                    tabs: dict[str, gr.Tab] = {}
+                    shown: list[Tab] = [*self.panels, self.start_panel, self.settings_panel]
+                    for panel in shown:
+                        with gr.Tab(panel.title, id=panel.name) as tabs[panel.name]:
+                            panel.build()
+            timer = gr.Timer(_TICK_SECONDS)
+            self._wire(blocks, tabs, timer)
+        return blocks
+
+    def _wire(self, blocks: gr.Blocks, tabs: dict[str, gr.Tab], timer: gr.Timer) -> None:
+        self._controls = [control for panel in self.panels for control in panel.inputs]
+        self._shared = [self._notice, self._place, self._seen, self._study, self._tabs, self._head]
+        self._outputs = [*self._shared, *(out for panel in self.panels for out in panel.outputs)]
+        inputs = [self._place, self._seen, *self._controls]
+        options: dict[str, Any] = {
+            "outputs": self._outputs,
+            "queue": False,
+            "show_progress": "hidden",
+            "api_visibility": "private",
+            # The URL is where the tab is; the text box only tells the browser of a move.
+            "js": "(...given) => [window.luthierPlace(), ...given.slice(1)]",
+        }
+        blocks.load(self._on_load, inputs, **options)
+        timer.tick(self._on_tick, inputs, **options)
+        for name, tab in tabs.items():
+            tab.select(self._going_to(name), inputs, **options)
+        self._study.input(self._on_study, [*inputs, self._study], **options)
+        for panel in self.panels:
+            for control in panel.inputs:
+                control.input(  # type: ignore[attr-defined]
+                    self._on_tick, inputs, **options
+                )
+        acting = [part for panel in self.panels for part in panel.acting]
+        for part in (self._head, *acting):
+            part.click(self._on_act, inputs, **options)
+        exporting = next(panel for panel in self.panels if isinstance(panel, ExportPanel))
+        exporting.make.click(
+            self._on_export(exporting), inputs, **{**options, "show_progress": "minimal"}
+        )
+        start = self.start_panel
+        start.start.click(
+            self._on_start, [*inputs, start.spec, start.script, start.confirmed], **options
+        )
+        start.demo.click(self._on_demo, inputs, **options)
+        self._place.change(None, self._place, None, js="window.luthierGo")
+
+    # What a person or the timer does. Each returns a value for every output.
+
+    def _on_load(self, place: str, seen: str, *values: Any) -> list[Any]:
+        came = _read(place)
+        try:
+            empty = not self.watch.studies()
+        except LuthierError as error:
+            return self._filled(came, came, "", values, str(error))
+        here = came
+        if empty and came.study is None and came.panel != "settings":
+            here = came.but(panel="start")
+        tabs = here.panel if here.panel != Place().panel else None
+        return self._filled(came, here, "", values, tabs=tabs)
+
+    def _on_tick(self, place: str, seen: str, *values: Any) -> list[Any]:
+        here = _read(place)
+        return self._filled(here, here, seen, values, quiet=True)
+
+    def _going_to(self, name: str) -> Callable[..., list[Any]]:
+        def go(place: str, seen: str, *values: Any) -> list[Any]:
+            if not seen:  # as the page opens, gradio selects its first tab; the URL knows better
+                return [gr.skip()] * len(self._outputs)
+            came = _read(place)
+            here = read_place({**came.model_dump(), "panel": name})
+            # Others may be under way, so what the tab shows is not known: all is filled in.
+            return self._filled(came, here, "", values, quiet=True)
+
+        return go
+
+    def _on_study(self, place: str, seen: str, *values: Any) -> list[Any]:
+        *controls, name = values
+        came = _read(place)
+        here = Place(panel="trials" if came.panel in ("start", "settings") else came.panel)
+        here = read_place({**here.model_dump(), "study": name})
+        return self._filled(came, here, "", controls, tabs=here.panel)
+
+    def _on_act(self, event: gr.EventData, place: str, seen: str, *values: Any) -> list[Any]:
+        here, act = _read(place), act_of(event)
+        moved = move(here, act)
+        if moved is not None:
+            tabs = moved.panel if moved.panel != here.panel else None
+            return self._filled(here, moved, "", values, tabs=tabs)
+        try:
+            said, problem = self._decide(here, act), ""
+        except (LuthierError, ValueError) as error:
+            said, problem = "", str(error)
+        return self._filled(here, here, "", values, problem, said)
+
+    def _decide(self, here: Place, act: Act) -> str:
+        """Do what was decided; return a sentence that says so."""
+        from ...agent.worker import start_detached
+
+        study = self.watch.study(here.study or "")
+        self.watch.forget()
+        match act.kind:
+            case "pause":
+                return ask(study, "pause", "start no new trial")
+            case "stop":
+                return ask(study, "stop", "stop")
+            case "stop_trial":
+                return ask_to_stop_trial(study, int(act.argument))
+            case "reset":
+                lab = study.spec.executor.lab is not None
+                reset_device(act.argument, lab_of(study) if lab else this_machine())
+                return f"{act.argument} is back in service."
+            case "resume":
+                told = ask_to_resume(study, {})
+            case "retry":
+                told = ask_to_retry(study, plan_retry(study, numbers=[int(act.argument)]))
+            case _:
+                raise ValueError(f"this page knows nothing called {act.kind!r}; reload it")
+        if told is not None:
+            return told
+        start_detached(study.ledger, study.record, study.workspace)
+        return f"A worker of its own runs study {study.name} now; it goes on without this page."
+
+    def _on_export(self, panel: ExportPanel) -> Callable[..., list[Any]]:
+        def export(place: str, seen: str, *values: Any) -> list[Any]:
+            here = _read(place)
+            try:
+                made = panel.written(self.watch.study(here.study or ""))
+            except LuthierError as error:
+                return self._filled(here, here, seen, values, str(error))
+            filled = self._filled(here, here, seen, values, quiet=True)
+            for output, value in zip(panel.outputs, made, strict=True):
+                filled[self._outputs.index(output)] = value
+            return filled
+
+        return export
+
+    def _on_start(self, place: str, seen: str, *values: Any) -> list[Any]:
+        *controls, text, name, confirmed = values
+        return self._begin(
+            _read(place),
+            seen,
+            controls,
+            lambda: self.starting.start(text or "", name or "", confirmed or "").name,
+        )
+
+    def _on_demo(self, place: str, seen: str, *values: Any) -> list[Any]:
+        return self._begin(_read(place), seen, values, lambda: self.starting.demo().name)
+
+    def _begin(self, here: Place, seen: str, values: Any, begin: Callable[[], str]) -> list[Any]:
+        try:
+            name = begin()
+        except LuthierError as error:
+            return self._filled(here, here, seen, values, str(error))
+        said = f"Study {name} runs in a process of its own; closing this page changes nothing."
+        return self._filled(here, Place(study=name), "", values, said=said, tabs="trials")
+
+    # What is shown.
+
+    def _filled(
+        self,
+        came: Place,
+        here: Place,
+        seen: str,
+        values: Any,
+        problem: str = "",
+        said: str = "",
+        *,
+        tabs: str | None = None,
+        quiet: bool = False,
+    ) -> list[Any]:
+        """Return a value for every output; those that show already what they should are left.
+
+        Args:
+            came: Where the browser was.
+            here: Where it shall be.
+            seen: What it has been shown.
+            values: Those of the panels' controls.
+            problem: What went wrong, to be told.
+            said: What was done, to be told.
+            tabs: The tab to change to.
+            quiet: Leave what was told before.
+        """
+        shown = _read_seen(seen)
+        filled: list[Any] = [gr.skip()] * len(self._outputs)
+        if not quiet:
+            filled[0] = message(problem, "problem") if problem else message(said) if said else ""
+        if tabs is not None:
+            filled[4] = gr.Tabs(selected=tabs)
+        try:
+            here = self._settled(here)
+            self._fill_list(here, shown, filled)
+            self._fill_study(here, shown, filled, values)
+        except LuthierError as error:
+            gone = isinstance(error, StudyNotFoundError)
+            hint = "choose another study above, or begin one" if gone else "it is tried again"
+            self._tell(f"{error}; {hint}.", shown, filled)
+        if here != came:
+            filled[1] = here.model_dump_json()
+        after = json.dumps(shown)
+        if after != seen:
+            filled[2] = after
+        return filled
+
+    def _settled(self, here: Place) -> Place:
+        """Return the place with a study, if there is any: one that runs, or the newest."""
+        if here.study is not None or not (listed := self.watch.studies()):
+            return here
+        running = [study.name for study in listed if study.state == "running"]
+        return here.but(study=(running or [listed[0].name])[0])
+
+    def _tell(self, text: str, shown: dict[str, str], filled: list[Any]) -> None:
+        """Say instead of a study what is the matter; what was shown of it last stays."""
+        if shown.get("head") != _digest(text):
+            shown["head"] = _digest(text)
+            filled[5] = message(text, "problem")
+
+    def _fill_list(self, here: Place, shown: dict[str, str], filled: list[Any]) -> None:
+        listed = self.watch.studies()
+        digest = _digest((listed, here.study))
+        if shown.get("list") != digest:
+            shown["list"] = digest
+            choices = [(f"{study.name} – {study.state}", study.name) for study in listed]
+            names = [study.name for study in listed]
+            filled[3] = gr.Dropdown(
+                choices=choices, value=here.study if here.study in names else None
+            )
+
+    def _fill_study(
+        self, here: Place, shown: dict[str, str], filled: list[Any], values: Any
+    ) -> None:
+        if here.study is None:
+            self._tell(_EMPTY, shown, filled)
+            return
+        study = self.watch.study_named(here.study)
+        sight = Sight(study, self.watch.look(here.study), here)
+        head = _head(sight) if here.panel not in ("start", "settings") else ""
+        if shown.get("head") != _digest(head):
+            shown["head"] = _digest(head)
+            filled[5] = head
+        first, at = 0, len(self._shared)
+        for panel in self.panels:
+            given = values[first : first + len(panel.inputs)]
+            if panel.name == here.panel:
+                digest = _digest((here, panel.key(sight, *given)))
+                if shown.get(panel.name) != digest:
+                    shown[panel.name] = digest
+                    filled[at : at + len(panel.outputs)] = self._rendered(
+                        panel, digest, sight, given
+                    )
+            first, at = first + len(panel.inputs), at + len(panel.outputs)
+
+    def _rendered(self, panel: Panel, digest: str, sight: Sight, given: Any) -> list[Any]:
+        """Fill a panel in; tabs that look at the same thing share it."""
+        known, values = self._last.get(panel.name, ("", []))
+        if known != digest:
+            values = panel.render(sight, *given)
+            self._last[panel.name] = digest, values
+        return values
+
+
+def move(here: Place, act: Act) -> Place | None:
+    """Return where a click leads; None if it asks for something else."""
+    number = int(act.argument) if act.argument.isdecimal() else None
+    match act.kind:
+        case "open" if number is not None:
+            return here.but(trial=number, panel="trials")
+        case "close":
+            return here.but(trial=None)
+        case "clear":
+            return here.but(compare=())
+        case "compare" if number is not None:
+            if number in here.compare:
+                return here.but(compare=tuple(n for n in here.compare if n != number))
+            return here.but(compare=(*here.compare, number)[-MOST_COMPARED:])
+        case "page" if number is not None:
+            return here.but(page=number)
+        case "sort":
+            descending = not here.descending if act.argument == here.sort else True
+            return here.but(sort=act.argument[:300], descending=descending, page=0)
+        case _:
+            return None
+
+
+def _head(sight: Sight) -> str:
+    """Return how the study is: its state, what is spent, what is best, what to know."""
+    snapshot = sight.snapshot
+    record, meter = snapshot.record, snapshot.meters.trials
+    notes = [record.reason] if record.reason and snapshot.state != "finished" else []
+    if snapshot.state == "interrupted":
+        notes.append("Its worker died. Nothing is lost: “Go on” starts another one.")
+    for event in snapshot.news:
+        what = event.data.get("device", event.data.get("wish", ""))
+        how = "is out of service" if event.kind == "out_of_service" else "was refused"
+        notes.append(f"{what} {how}: {event.data.get('reason', '')}")
+    cap = "" if meter.cap is None else f" of {meter.cap:g}"
+    return write(
+        "head",
+        record=record,
+        now_is=snapshot.state,
+        owner=sight.study.owner,
+        can_go_on=snapshot.state != "finished",
+        running=sum(trial.state == "running" for trial in snapshot.trials),
+        done=meter.spent / meter.cap if meter.cap else 0.0,
+        trials_text=f"{meter.spent:g}{cap} trials",
+        forecast=forecast(sight),
+        counts=counts(snapshot.trials),
+        best=sight.best,
+        values={n: sight.best[0].metrics[n] for n in sight.spec.objectives} if sight.best else {},
+        notes=notes,
+        place=sight.place,
+    )
+
+
+def _read(place: str) -> Place:
+    """Read where a browser says that it is."""
+    try:
+        data = json.loads(place or "{}")
+    except ValueError:
+        data = {}
+    return read_place(data if isinstance(data, dict) else {})
+
+
+def _read_seen(seen: str) -> dict[str, str]:
+    try:
+        data = json.loads(seen or "{}")
+    except ValueError:
+        data = {}
+    return {k: str(data[k]) for k in ("list", "head", *PANELS) if k in data}
+
+
+def _digest(what: object) -> str:
+    return hashlib.blake2b(repr(what).encode(), digest_size=8).hexdigest()
+
+
+def page_script() -> str:
+    """Return the script that keeps the place in the URL."""
+    return f"<script>{script('place')}</script>"

@@ -1,0 +1,68 @@
+"""Where a person is in the UI: all of it stands in the URL, so that a reload comes back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+PanelName = Literal["start", "trials", "curves", "analysis", "budget", "report", "settings"]
+PANELS: tuple[PanelName, ...] = get_args(PanelName)
+
+MOST_COMPARED = 8
+
+Number = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
+def _numbers(value: Any) -> Any:
+    """Read `3,7,12` as it stands in a URL."""
+    if not isinstance(value, str):
+        return value
+    return [int(text) for text in value.split(",") if text.isdecimal()]
+
+
+class Place(BaseModel):
+    """What one browser tab shows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    study: str | None = Field(default=None, max_length=100)
+    panel: PanelName = "trials"
+    trial: Number | None = None
+    """The trial whose detail is open."""
+    compare: Annotated[tuple[Number, ...], BeforeValidator(_numbers)] = Field(
+        default=(), max_length=MOST_COMPARED
+    )
+    """The trials that are compared."""
+    sort: str = Field(default="number", max_length=300)
+    """The column by which the trials are ordered."""
+    descending: bool = True
+    page: Number = 0
+    """Of the table of trials, from 0."""
+
+    def query(self) -> dict[str, str]:
+        """Return what of the place differs from the ordinary, as it stands in a URL."""
+        data = self.model_dump(exclude_defaults=True)
+        if "compare" in data:
+            data["compare"] = ",".join(map(str, data["compare"]))
+        return {name: str(value) for name, value in data.items()}
+
+    def but(self, **changes: Any) -> Place:
+        """Return the place with some fields changed."""
+        return self.model_copy(update=changes)
+
+
+def read_place(data: Mapping[str, Any]) -> Place:
+    """Return the place that a URL or a browser names; what makes no sense in it is left out.
+
+    Whoever writes a link writes this, so nothing is taken for granted.
+    """
+    place = Place()
+    for name in Place.model_fields:
+        if name in data:
+            try:
+                place = Place.model_validate({**place.model_dump(), name: data[name]})
+            except ValueError:
+                continue
+    return place

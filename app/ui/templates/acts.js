@@ -1,0 +1,8 @@
+element.addEventListener("click", (event) => {
+  const asked = event.target.closest("[data-act]");
+  // A link that is opened in another tab is a link.
+  if (!asked || !element.contains(asked) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  if (asked.dataset.confirm && !window.confirm(asked.dataset.confirm)) return;
+  trigger("click", { act: asked.dataset.act, arg: asked.dataset.arg || "" });
+});

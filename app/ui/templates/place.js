@@ -1,0 +1,14 @@
+// The place stands in the URL, so that a reload or a link comes back to it.
+window.luthierPlace = () => JSON.stringify(Object.fromEntries(new URLSearchParams(location.search)));
+window.luthierGo = (text) => {
+  const place = JSON.parse(text || "{}");
+  const usual = { panel: "trials", sort: "number", descending: true, page: 0 };
+  const url = new URL(location.href);
+  for (const name of ["study", "panel", "trial", "compare", "sort", "descending", "page"]) {
+    const value = place[name];
+    const empty = value === null || value === undefined || value === usual[name] || value.length === 0;
+    if (empty) url.searchParams.delete(name);
+    else url.searchParams.set(name, String(value));
+  }
+  if (url.href !== location.href) history.replaceState(history.state, "", url);
+};
