@@ -22,7 +22,6 @@ from langchain.agents.middleware import (
     ModelResponse,
     SummarizationMiddleware,
     ToolCallLimitMiddleware,
-    hook_config,
 )
 from langchain_core.messages import (
     AIMessage,
@@ -59,7 +58,7 @@ _SAME = 3
 _TRIGGER_TOKENS = 12_000
 _KEPT_TOKENS = 5_000
 _LONGEST_ANSWER = 2048
-_SPEAKERS = ("model", "_Limits", "ModelCallLimitMiddleware", "ToolCallLimitMiddleware")
+_SPEAKERS = ("model", "ModelCallLimitMiddleware", "ToolCallLimitMiddleware")
 _LOOPING = (
     "I called the same tool several times and got the same answer each time, so I stop here. What "
     "should I do?"
@@ -86,6 +85,7 @@ class Planner:
         self._config: Any = {"configurable": {"thread_id": conversation}, "recursion_limit": 200}
         self._store = toolbox.desk.conversations
         self._database = sqlite3.connect(self._store.path, timeout=30.0, check_same_thread=False)
+        self._database.execute("PRAGMA synchronous = NORMAL")
         settings = line.settings
         model = ChatOpenAI(
             base_url=settings.base_url,
@@ -243,14 +243,10 @@ class _Limits(AgentMiddleware[Any, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ModelResponse[Any]:
+        if loops(request.messages):
+            return ModelResponse([AIMessage(_LOOPING)])
         with self._line.call("planner"):
             return handler(request)
-
-    @hook_config(can_jump_to=["end"])
-    def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        if not loops(state["messages"]):
-            return None
-        return {"messages": [AIMessage(_LOOPING)], "jump_to": "end"}
 
 
 def loops(messages: Sequence[BaseMessage]) -> bool:
