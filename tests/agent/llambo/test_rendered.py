@@ -1,4 +1,4 @@
-"""Each prompt as a model sees it, word for word, for one small problem.
+"""Each prompt of the samplers as a model sees it, word for word, for one small problem.
 
 A changed prompt shows here as a difference of two texts. Delete the file in `rendered` to have it
 written anew by the test, which fails once.
@@ -42,7 +42,7 @@ def asked(problem, history, model):
     return first
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if name != "planner"])
 def test_a_prompt_reads_as_it_was_last_looked_over(name, asked):
     text = "\n\n".join(f"[{m.role}]\n{m.content}" for m in asked[name]) + "\n"
     path = RENDERED / f"{name}.txt"
