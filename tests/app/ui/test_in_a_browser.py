@@ -263,10 +263,10 @@ def test_a_ledger_that_vanishes_is_explained(bench: Bench, page: Open, browser: 
 
 
 def test_a_dead_worker_is_shown(bench: Bench, page: Open, browser: Any) -> None:
-    bench.study()
+    study = bench.study()
     page()
     see(browser, "#lu-head button", "Pause")
-    bench.writers["digits"].release()
+    bench.abandon(study)
 
     see(browser, "#lu-head", "interrupted")
     see(browser, "#lu-head", "Its worker died")
