@@ -22,7 +22,10 @@ LONG = "x" * 10_000
 
 
 def see(browser: Any, selector: str, text: str = "") -> None:
-    until(shows(browser, selector, text), f"{selector} with {text!r} in {seen(browser)}")
+    try:
+        until(shows(browser, selector, text), f"{selector} with {text!r}")
+    except AssertionError as error:
+        raise AssertionError(f"{error} in {seen(browser)}") from None
 
 
 def seen(browser: Any) -> str:
