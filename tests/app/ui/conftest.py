@@ -1,6 +1,7 @@
 """A workspace with a real ledger, a real UI process, and a real browser that looks at it."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,24 @@ class Bench:
         self.workspace = Workspace(folder / "home")
         self.writers: dict[str, Writer] = {}
         self._ledger: Ledger | None = None
+        self._over = threading.Event()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
+
+    def _beat(self) -> None:
+        while not self._over.wait(2.0):
+            for writer in list(self.writers.values()):
+                writer.heartbeat(0.0)
+
+    def abandon(self, study: Study) -> None:
+        """Let the lease of a study go, as if its worker had died."""
+        self.writers.pop(study.name).release()
+
+    def close(self) -> None:
+        self._over.set()
+        self._beating.join()
+        if self._ledger is not None:
+            self._ledger.close()
 
     @property
     def ledger(self) -> Ledger:
@@ -97,8 +116,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    if bench._ledger is not None:
-        bench._ledger.close()
+    bench.close()
 
 
 @pytest.fixture(scope="module")

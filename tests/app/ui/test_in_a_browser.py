@@ -22,7 +22,10 @@ LONG = "x" * 10_000
 
 
 def see(browser: Any, selector: str, text: str = "") -> None:
-    until(shows(browser, selector, text), f"{selector} with {text!r} in {seen(browser)}")
+    try:
+        until(shows(browser, selector, text), f"{selector} with {text!r}")
+    except AssertionError as error:
+        raise AssertionError(f"{error} in {seen(browser)}") from None
 
 
 def seen(browser: Any) -> str:
@@ -263,10 +266,10 @@ def test_a_ledger_that_vanishes_is_explained(bench: Bench, page: Open, browser: 
 
 
 def test_a_dead_worker_is_shown(bench: Bench, page: Open, browser: Any) -> None:
-    bench.study()
+    study = bench.study()
     page()
     see(browser, "#lu-head button", "Pause")
-    bench.writers["digits"].release()
+    bench.abandon(study)
 
     see(browser, "#lu-head", "interrupted")
     see(browser, "#lu-head", "Its worker died")

@@ -152,6 +152,7 @@ class TestWatching:
         bench.study()
         watch = Watch(bench.workspace)
         assert [study.name for study in watch.studies()] == ["digits"]
+        bench.writers.clear()
         for path in bench.workspace.folder.glob("ledger.db*"):
             path.unlink()
         with pytest.raises(StudyNotFoundError):
@@ -162,7 +163,7 @@ class TestWatching:
 
         assert [study.name for study in watch.studies()] == ["other"]
         assert watch.look("other").state == "running"
-        other.ledger.close()
+        other.close()
 
 
 TRAIN = "import sys\nprint(sys.argv)\n"
