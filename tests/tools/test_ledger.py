@@ -17,7 +17,7 @@ from luthier.tools.ledger import (
 )
 from luthier.tools.metrics import Report
 from luthier.tools.outcomes import Outcome, StopReason, Verdict
-from luthier.tools.records import Decision
+from luthier.tools.records import AdviceRecord, Decision
 from luthier.tools.repeats import Repeat
 from luthier.tools.spec import parse_spec
 from luthier.tools.workspace import Workspace, find_workspace
@@ -359,6 +359,7 @@ def calls(writer, trial, wish):
         "change_budget": lambda: writer.change_budget(spec(budget={"trials": 7})),
         "note": lambda: writer.note("hello"),
         "add_trial": lambda: add(writer, 1),
+        "record_advice": lambda: writer.record_advice(AdviceRecord(tokens=7, dollars=0.1, calls=1)),
         "add_repeats": lambda: writer.add_repeats(2, [Repeat(trial, seed=1, index=1)]),
         "add_attempt": lambda: writer.add_attempt(trial, "cpu:0", 0.0),
         "record_reports": lambda: writer.record_reports(trial, [Report(1, {"loss": 1.0})]),
@@ -402,6 +403,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(ledger, study):
         "change_budget",
         "note",
         "add_trial",
+        "record_advice",
         "record_reports",
         "finish_attempt",
         "reopen",
