@@ -148,6 +148,8 @@ def test_admitted_reservations_never_exceed_the_cap(cap, spent, durations):
             Meter("trials", None, 0),
             Meter("wall_seconds", None, 0),
             Meter("device_seconds", cap, spent, reserved),
+            Meter("tokens", None, 0),
+            Meter("dollars", None, 0),
         )
         if now.refusal(seconds) is None:
             reserved += seconds
