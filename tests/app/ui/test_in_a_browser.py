@@ -298,6 +298,9 @@ def test_a_script_becomes_a_running_study(bench: Bench, page: Open, browser: Any
     click(browser, "#lu-start")
     see(browser, "#lu-notice", f"Study {name} runs in a process of its own")
     see(browser, "#lu-head h1", name)
+    study = bench.ledger.study(name)
+    until(lambda: bench.ledger.trials(study)[1:], "a second trial", 180.0)
+    browser.refresh()
     see(browser, "#lu-trials tr", "complete")
 
     owner = bench.ledger.owner(bench.ledger.study(name))
