@@ -42,11 +42,7 @@ def turns_of(problem: Problem, history: History) -> list[Turn]:
     """Return a history as the credit of its sources sees it."""
     return [
         Turn(
-            "model"
-            if o.source in MODEL_SOURCES
-            else "classical"
-            if o.source in KINDS
-            else "nobody",
+            _who(o.source),
             o.outcome != "running",
             None if o.value is None else problem.sign * o.value,
         )

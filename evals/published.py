@@ -1,6 +1,6 @@
 """Our methods against LLAMBO's published runs, on the same tasks from the same first points.
 
-python -m luthier.evals.published FOLDER [METHOD...] [--output FILE]
+python -m luthier.evals.published FOLDER [METHOD...] [--models MODEL...] [--output FILE]
 
 FOLDER holds the runs that the authors of LLAMBO (arXiv:2402.03921, MIT) stored:
 `bayesmark_trajectories.jsonl.gz`, `spaces.json` and the data sets. Tasks are scored by five-fold
