@@ -54,7 +54,7 @@ class Adviser:
         self._asked: History | None = None
         """What is to be asked about, or just is."""
         self._advice: Advice | None = None
-        self._failure: LLMError | None = None
+        self._failure: Exception | None = None
         self._accounts: list[AdviceRecord] = []
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="adviser", daemon=True)
@@ -70,6 +70,7 @@ class Adviser:
 
         Raises:
             LLMError: If the last question failed; the next look asks again.
+            Exception: What else ended the last question, which nobody has foreseen.
         """
         with self._changed:
             failure, self._failure = self._failure, None
@@ -103,7 +104,7 @@ class Adviser:
                 history = self._asked
                 assert history is not None
             advice: Advice | None = None
-            failure: LLMError | None = None
+            failure: Exception | None = None
             try:
                 if self.must_be_examined(history):
                     exam = examine(self._llm, self._problem, history, seed=self._seed)
@@ -121,7 +122,7 @@ class Adviser:
                     past=self._past,
                     left=left,
                 )
-            except LLMError as error:
+            except Exception as error:  # raised by the next look: no thread ends unheard
                 failure = error
             with self._changed:
                 self._asked, self._advice, self._failure = None, advice, failure
@@ -148,9 +149,10 @@ def _exam_account(exam: Exam) -> AdviceRecord:
     )
 
 
-def _account(advice: Advice | None, failure: LLMError | None) -> AdviceRecord:
-    usage = advice.usage if advice else failure.usage if failure else Usage()
+def _account(advice: Advice | None, failure: Exception | None) -> AdviceRecord:
+    known = failure if isinstance(failure, LLMError) else None
+    usage = advice.usage if advice else known.usage if known else Usage()
     told = AdviceRecord(tokens=usage.tokens, dollars=usage.dollars, calls=usage.calls)
     if advice is not None:
         return replace(told, faults={str(fault): count for fault, count in advice.faults.items()})
-    return told if failure is None else replace(told, cause=failure.cause, message=str(failure))
+    return told if known is None else replace(told, cause=known.cause, message=str(known))

@@ -162,31 +162,42 @@ class HybridSampler(BaseSampler):
         maximize = study.direction == StudyDirection.MAXIMIZE
         problem = Problem(space, "maximize" if maximize else "minimize", self._card)
         history = History.of_study(study, space, without=trial.number)
-        suggestion, told = None, dict[str, Any]()
+        suggestion, told, spent = None, dict[str, Any](), Usage()
         with self._lock:  # trials that begin together share one piece of advice
             try:
-                self._examine(self._llm, problem, history, trial.number)
+                spent += self._examine(self._llm, problem, history, trial.number)
                 if self._is_models_turn(problem, history, trial.number):
-                    suggestion = self._pick(self._llm, problem, history)
+                    suggestion = self._pick(problem, history)
+                    if suggestion is None:
+                        self._advice = self._advise(self._llm, problem, history)
+                        spent += self._advice.usage
+                        suggestion = self._pick(problem, history)
                     told = {} if suggestion else {"fallback": "no idea is worth a trial"}
             except LLMError as error:
-                told = {"fallback": error.cause, "reason": str(error), "tokens": error.usage.tokens}
+                spent += error.usage
+                told = {"fallback": error.cause, "reason": str(error)}
             if suggestion is not None:
                 self._standing.succeeded()
                 told = told_of(suggestion)
             elif told:
                 self._standing.failed(trial.number)
+        if told or spent.calls:
+            told |= {"tokens": spent.tokens, "calls": spent.calls}
         if suggestion is None:
             told["proposed_by"] = self._source(study, trial, space)
         study._storage.set_trial_user_attr(trial._trial_id, ATTRIBUTE, told)
         return suggestion
 
-    def _examine(self, llm: LanguageModel, problem: Problem, history: History, number: int) -> None:
-        """Examine the model once, as soon as there are trials to do it with."""
+    def _examine(
+        self, llm: LanguageModel, problem: Problem, history: History, number: int
+    ) -> Usage:
+        """Examine the model once, as soon as there are trials to do it with; return the cost."""
         known = self._standing.exam is not None or number < self._standing.silent_until
-        if self._mode == "shared" and not known and len(history.complete) >= EXAM_TRIALS:
-            exam = examine(llm, problem, history, seed=self._seed, seconds=self._seconds)
-            self._standing.exam = exam.correlation
+        if self._mode == "strict" or known or len(history.complete) < EXAM_TRIALS:
+            return Usage()
+        exam = examine(llm, problem, history, seed=self._seed, seconds=self._seconds)
+        self._standing.exam = exam.correlation
+        return exam.usage
 
     def _is_models_turn(self, problem: Problem, history: History, number: int) -> bool:
         if number < self._standing.silent_until:
@@ -196,28 +207,28 @@ class HybridSampler(BaseSampler):
         standing = self._standing
         return is_models_turn(turns_of(problem, history), standing.refused, standing.exam)
 
-    def _pick(self, llm: LanguageModel, problem: Problem, history: History) -> Suggestion | None:
+    def _pick(self, problem: Problem, history: History) -> Suggestion | None:
+        """Return what is left of the last advice that is worth a trial."""
         advice = self._advice
-        suggestion = None
-        if advice is not None and advice.is_fresh(problem, history):
-            suggestion = pick(advice, problem, history, seed=self._seed)
-        if suggestion is None:
-            left = None
-            if self._card.trials is not None:
-                left = max(self._card.trials - len(history.observations), 1)
-            advice = advise(
-                llm,
-                problem,
-                history,
-                seed=self._seed,
-                start_up=self._start_up,
-                left=left,
-                seconds=self._seconds,
-            )
-            suggestion = pick(advice, problem, history, seed=self._seed)
-        assert advice is not None
-        self._advice = replace(advice, usage=Usage(), faults={})
+        if advice is None or not advice.is_fresh(problem, history):
+            return None
+        suggestion = pick(advice, problem, history, seed=self._seed)
+        self._advice = replace(advice, faults={})  # they are told with the first trial of it
         return suggestion
+
+    def _advise(self, llm: LanguageModel, problem: Problem, history: History) -> Advice:
+        left = None
+        if self._card.trials is not None:
+            left = max(self._card.trials - len(history.observations), 1)
+        return advise(
+            llm,
+            problem,
+            history,
+            seed=self._seed,
+            start_up=self._start_up,
+            left=left,
+            seconds=self._seconds,
+        )
 
     def _source(self, study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> str:
         classical = self._trials.classical(study, trial, space)

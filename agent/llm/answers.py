@@ -24,6 +24,7 @@ Cause = Literal[
     "connection",
     "budget",
     "circuit_open",
+    "unrecorded",
 ]
 """Why there is no answer."""
 

@@ -92,16 +92,28 @@ class Recording:
         return None
 
     def keep(self, place: Place, path: str, body: Mapping[str, Any], entry: Entry) -> None:
-        """Keep what came of a request; a cache keeps no failures."""
+        """Keep what came of a request; a cache keeps no failures.
+
+        Raises:
+            LLMError: If it cannot be written: what is not in the recording must not be used, or a
+                replay would take another way.
+        """
         if self.mode == "cache" and entry.status != 200:
             return
         kept = {name: value for name, value in asdict(entry).items() if value not in (None, "")}
         text = json.dumps({"path": path, "request": body, "answer": kept}, indent=1)
         file = self._file(place)
-        file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(file)
+        except OSError as error:
+            raise LLMError(
+                f"an answer cannot be kept in {str(self.folder)!r} ({error.strerror}); make room "
+                "there, or make it writable",
+                "unrecorded",
+            ) from error
 
     def _file(self, place: Place) -> Path:
         return self.folder / place.digest[:2] / f"{place.digest}-{place.index}.json"

@@ -164,6 +164,18 @@ def test_a_study_is_replayed_from_its_recording_without_the_endpoint(
     assert tokens(replayed) == tokens(study)
 
 
+def test_a_study_whose_answers_cannot_be_kept_goes_on_without_the_model(
+    configured: Server, tmp_path: Path
+) -> None:
+    alone = tuned(tmp_path / "alone", trials=8, adviser={"mode": "off"})
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "recordings").write_text("no folder can be made here")
+    study = tuned(tmp_path / "full", trials=8)
+    assert tried(study) == tried(alone)
+    assert set(causes(study)) == {"unrecorded"}
+    assert tokens(study) > 0
+
+
 def test_off_means_that_nothing_is_asked(configured: Server, tmp_path: Path) -> None:
     study = tuned(tmp_path, trials=8, adviser={"mode": "off"})
     assert not models_trials(study)

@@ -181,6 +181,14 @@ def test_ideas_that_are_fresh_serve_several_trials_and_are_paid_once(sphere: Tas
     assert paid
 
 
+@pytest.mark.parametrize("name", ["expert", "novice"])
+def test_all_that_the_model_costs_is_told_the_exam_too(sphere: Task, name: str) -> None:
+    llm = Direct(getattr(minds, name)(*([sphere, 0] if name == "expert" else [0])))
+    study = run(sphere, HybridSampler(sphere.space, llm=llm, seed=0))
+    assert sum(each.get("tokens", 0) for each in told(study)) == llm.usage.tokens > 0
+    assert sum(each.get("calls", 0) for each in told(study)) == llm.usage.calls
+
+
 def test_the_same_seed_gives_the_same_study(sphere: Task) -> None:
     first, second = (run(sphere, hybrid(sphere, "informed", seed=4)) for _ in range(2))
     assert [t.params for t in first.trials] == [t.params for t in second.trials]
