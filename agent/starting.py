@@ -14,6 +14,7 @@ from ..tools.records import TrialRecord, to_json
 from ..tools.workspace import Workspace
 from ..tools.writer import Writer
 from .attempts import Run
+from .blanks import Blanks
 from .classical import Proposal
 from .history import History
 from .keeping import Keeper
@@ -48,6 +49,7 @@ class Starter:
         self._history = history
         self._workspace = workspace
         self._policy = policy
+        self._blanks = Blanks(workspace.study_folder(writer.study.name) / "blank", leases.slots)
         self._spare: Lease | None = None
         self._asked_at: float | None = None
         self._patience_ends = math.inf
@@ -107,10 +109,13 @@ class Starter:
     def _start(self, trial: TrialRecord, lease: Lease, reserved: float) -> Run:
         study, number = self._writer.study, trial.attempts[-1].number
         folder = self._folder(trial.number, number)
-        if number == 1 and folder.parent.exists():  # of a study in a ledger that was deleted
-            shutil.rmtree(folder.parent)
-        folder.mkdir(parents=True)
-        checkpoints.prepare(self._keeper.folder(trial))
+        if number == 1:
+            if folder.parent.exists():  # of a study in a ledger that was deleted
+                shutil.rmtree(folder.parent)
+            self._blanks.become(folder.parent)
+        else:
+            folder.mkdir()
+            checkpoints.prepare(self._keeper.folder(trial))
         (folder / "config.json").write_text(to_json(trial.configuration), encoding="utf-8")
         request = build_request(
             study.spec,
@@ -129,6 +134,14 @@ class Starter:
 
     def _folder(self, trial: int, attempt: int) -> Path:
         return self._workspace.attempt_folder(self._writer.study.name, trial, attempt)
+
+    def get_ready(self) -> None:
+        """Do what can be done for the next trials before there is a device for them."""
+        self._blanks.fill()
+
+    def close(self) -> None:
+        """Leave nothing of trials that did not come."""
+        self._blanks.clear()
 
     def stand_down(self) -> None:
         """Give back a lease that waits for a proposal."""

@@ -126,7 +126,9 @@ class Tuner:
                 break
             deadline = min(self._limits.seconds_left(), self._starter.seconds_left())
             thinking = self._starter.is_thinking
+            self._starter.get_ready()
             self._executor.wait(self._policy.poll_seconds, deadline, thinking=thinking)
+        self._starter.close()
         self._writer.set_state(*self._ending)
         return self._ending
 

@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
+BEGAN = time.time()
+"""When a trial's process came to the first line of its own code."""
+
+
 def quick(configuration: Mapping[str, Any]) -> float:
     """Train nothing."""
     return float(configuration["x"])
@@ -23,6 +27,5 @@ def slow(configuration: Mapping[str, Any]) -> float:
 
 def nap(configuration: Mapping[str, Any]) -> dict[str, float]:
     """Train for half a second, and report when it began and when it returned."""
-    began = time.time()
     time.sleep(0.5)
-    return {"value": float(configuration["x"]), "began": began, "returned": time.time()}
+    return {"value": float(configuration["x"]), "began": BEGAN, "returned": time.time()}

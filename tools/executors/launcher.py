@@ -34,6 +34,7 @@ from .trial import Trial
 
 _LOOK_SECONDS = 0.5
 _MEMORY_SECONDS = 0.1
+_LINGER_SECONDS = 0.1
 _KILL_SECONDS = 5.0
 """How long what was killed may take to be gone; a device's driver can hold it for good."""
 
@@ -56,11 +57,12 @@ def launch() -> None:
         trial = Trial()
     request = decode(line)
     folder = Path(request.folder)
+    trial.hand(line)  # it gets ready on another core meanwhile
     if not claim(folder, _identity(os.getpid()) | {"trial": _identity(trial.pid)}):
         return
     kills_before = kernel_oom_kills()
     begun = time.monotonic()
-    trial.run(line)
+    trial.go()
     watch = _Watch(request, trial, signals, begun)
     watch.run()
     evidence = {
@@ -76,6 +78,9 @@ def launch() -> None:
     }
     write_atomically(folder / "outcome.json", evidence)
     wake(request.environment)
+    # The kernel takes milliseconds to take down what this process shares with the server, which the
+    # next trial's start would have to wait for.
+    time.sleep(_LINGER_SECONDS)
 
 
 def _rehearse() -> None:

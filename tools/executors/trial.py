@@ -32,7 +32,7 @@ class Trial:
 
     def __init__(self) -> None:
         """Fork it; it runs nothing before it gets its request."""
-        receive, self._send = os.pipe()
+        receive, send = os.pipe()
         self.stdout, stdout = os.pipe()
         self.stderr, stderr = os.pipe()
         self.pid = os.fork()
@@ -44,12 +44,20 @@ class Trial:
                 _sleep_and_run()
         for descriptor in (receive, stdout, stderr):
             os.close(descriptor)
+        self._pipe = open(send, "wb", buffering=0)
 
-    def run(self, line: bytes) -> None:
-        """Hand it its request."""
+    def hand(self, line: bytes) -> None:
+        """Hand it its request, for which it gets ready."""
+        self._send(line)
+
+    def go(self) -> None:
+        """Let it run."""
+        self._send(b"\n")
+        self._pipe.close()
+
+    def _send(self, line: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # it was killed, which is told by its status
-            with os.fdopen(self._send, "wb") as file:
-                file.write(line)
+            self._pipe.write(line)
 
     def ended(self) -> bool:
         """Tell whether it has ended, and collect it and every orphan that was left to us."""
@@ -88,12 +96,16 @@ def _sleep_and_run() -> None:
     _rehearse()
     with open(0, "rb", closefd=False) as file:
         line = file.readline()
-    if not line:  # its launcher has no use for it
-        return
+        if not line:  # its launcher has no use for it
+            return
+        request = decode(line)
+        if request.command is None:
+            _settle_in(request)
+        if not file.readline():  # the attempt is somebody else's
+            return
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    request = decode(line)
     if request.command is not None:
         _become(request, request.command)
     _run_python(request)
@@ -128,15 +140,19 @@ def _become(request: Request, command: list[str]) -> NoReturn:
         os._exit(127)
 
 
-def _run_python(request: Request) -> NoReturn:
+def _settle_in(request: Request) -> None:
+    """Make this process what a Python trial shall find."""
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.working_directory)
     sys.path[:] = request.import_path
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
     limit_threads(request.environment)
+
+
+def _run_python(request: Request) -> NoReturn:
+    sys.stdin = open(0, encoding="utf-8", closefd=False)
     code = 0
     try:
         from .entry import run_entry
