@@ -35,22 +35,30 @@ for name in sys.argv[4:]:
     importlib.import_module(name)
 gc.collect()
 gc.freeze()
-free, running = list(range(slots)), {}
+free, running = [(slot, time.time()) for slot in range(slots)], {}
+def collect(options):
+    while running:
+        pid = os.waitpid(-1, options)[0]
+        if pid == 0:
+            break
+        free.append((running.pop(pid), time.time()))
+        options = os.WNOHANG
 while children or running:
     while free and children:
         children -= 1
-        slot, asked = free.pop(), time.time()
+        slot, since = free.pop(0)
         pid = os.fork()
         if pid == 0:
             began = time.time()
             time.sleep(nap)
-            os.write(1, struct.pack("iddd", slot, asked, began, time.time()))
+            os.write(1, struct.pack("iddd", slot, since, began, time.time()))
             os._exit(0)
         running[pid] = slot
-    free.append(running.pop(os.wait()[0]))
+        collect(os.WNOHANG)
+    collect(0)
 """
 """Forks children and nothing else: no ledger, no lease, no output, no limits. Each child writes
-its slot, and when it was asked for, began and returned."""
+its slot, and when the slot was free, when it began and when it returned."""
 
 
 class IdleGap(NamedTuple):
@@ -61,11 +69,11 @@ class IdleGap(NamedTuple):
     high: float
     """The 95th percentile of that."""
     bare_start: float
-    """From the request to a bare fork server to its child's first line."""
+    """The same of a bare fork server, as it hears of the end."""
     whole: float
     """From a trial's last line to the first line of the next one: with the end of its process."""
     bare: float
-    """The same of the bare fork server."""
+    """The same of a bare fork server."""
     advised: float
     """`median` with a language model that takes 30 s for every answer."""
 
@@ -166,7 +174,9 @@ def gaps(trials: Iterable[TrialRecord], free_at: Callable[[TrialRecord], float])
 
 
 def bare_gap(modules: list[str], children: int, nap: float = 0.5) -> tuple[float, float]:
-    """Return the gap and the start of a bare fork server, medians, in seconds.
+    """Return the two gaps of a bare fork server, from the last line and from the end, in seconds.
+
+    Both are medians. Who ends while another is started waits for its turn, as in ours.
 
     Args:
         modules: What it has imported.
@@ -183,5 +193,5 @@ def bare_gap(modules: list[str], children: int, nap: float = 0.5) -> tuple[float
     for slot, *times in sorted(struct.iter_unpack("iddd", done.stdout), key=lambda row: row[2]):
         by_slot.setdefault(slot, []).append((times[0], times[1], times[2]))
     gaps = [b[1] - a[2] for row in by_slot.values() for a, b in itertools.pairwise(row)]
-    starts = [began - asked for row in by_slot.values() for asked, began, _ in row]
+    starts = [began - since for row in by_slot.values() for since, began, _ in row[1:]]
     return statistics.median(gaps), statistics.median(starts)

@@ -212,7 +212,7 @@ def measure() -> list[Row]:
             in_fresh_process("optuna_study")[0],
             limit=1.05,
         ),
-        Row("idle gap, median", gap.median, "start of a bare server", gap.bare_start, limit=3.0),
+        Row("idle gap, median", gap.median, "the same of a bare server", gap.bare_start, limit=3.0),
         Row("with the end before", gap.whole, "bare fork server", gap.bare, limit=3.0),
         Row("idle gap, median", gap.median, "60 ms", 0.060, limit=1.0),
         Row("idle gap, 95th percentile", gap.high, "200 ms", 0.200, limit=1.0),

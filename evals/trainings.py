@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-
 BEGAN = time.time()
 """When a trial's process came to the first line of its own code."""
 

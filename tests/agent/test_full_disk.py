@@ -47,9 +47,10 @@ def refuse(patch: pytest.MonkeyPatch, call: str, path: str, number: int, after: 
 
 WRITES = {
     "the register of leases": ("replace", r"/leases\.json$", 4),
-    "a trial's folder": ("mkdir", r"/trials/small/3$", 0),
-    "an attempt's folder": ("mkdir", r"/trials/small/3/1$", 1),  # the first try makes its parent
-    "a checkpoint's folder": ("mkdir", r"/trials/small/3/checkpoint$", 0),
+    "a folder made ahead": ("mkdir", r"/trials/small/blank/\d$", 3),
+    "an attempt's folder": ("mkdir", r"/trials/small/blank/\d/1$", 5),  # two tries for each
+    "a checkpoint's folder": ("mkdir", r"/trials/small/blank/\d/checkpoint$", 3),
+    "a trial's folder": ("rename", r"/trials/small/3$", 0),
     "how an attempt began": ("replace", r"/3/1/process\.json$", 0),
 }
 

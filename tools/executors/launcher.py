@@ -8,7 +8,6 @@ needs nobody to wait for it.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import select
@@ -16,6 +15,7 @@ import selectors
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from ..outcomes import StopReason
 from .folder import claim, read_json, wake, write_atomically
@@ -48,6 +48,7 @@ def launch() -> None:
     become_subreaper()
     signals = _Signals()
     trial = Trial()
+    identity = _identity(trial)
     _rehearse()
     with open(0, "rb", closefd=False) as file:
         line = file.readline()
@@ -55,10 +56,11 @@ def launch() -> None:
         return
     if trial.ended():  # somebody killed it in its sleep
         trial = Trial()
+        identity = _identity(trial)
     request = decode(line)
     folder = Path(request.folder)
     trial.hand(line)  # it gets ready on another core meanwhile
-    if not claim(folder, _identity(os.getpid()) | {"trial": _identity(trial.pid)}):
+    if not claim(folder, identity):
         return
     kills_before = kernel_oom_kills()
     begun = time.monotonic()
@@ -86,13 +88,17 @@ def launch() -> None:
 def _rehearse() -> None:
     """Do once what is going to be done, for nothing; see `trial`."""
     decode(encode(REHEARSAL))
-    json.dumps(_identity(os.getpid()))
     kernel_oom_kills()
     list(descendants(os.getpid()))
     read_json(Path(os.devnull))
 
 
-def _identity(pid: int) -> dict[str, int | None]:
+def _identity(trial: Trial) -> dict[str, Any]:
+    """Return by what this process and the trial's are known for good."""
+    return _name(os.getpid()) | {"trial": _name(trial.pid)}
+
+
+def _name(pid: int) -> dict[str, int | None]:
     return {"pid": pid, "start": start_ticks(pid)}
 
 

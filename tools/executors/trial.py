@@ -44,7 +44,7 @@ class Trial:
                 _sleep_and_run()
         for descriptor in (receive, stdout, stderr):
             os.close(descriptor)
-        self._pipe = open(send, "wb", buffering=0)
+        self._pipe = os.fdopen(send, "wb", buffering=0)
 
     def hand(self, line: bytes) -> None:
         """Hand it its request, for which it gets ready."""
