@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -60,16 +61,22 @@ class _Run:
         default = self.task.space.default()
         if method.default_first and default is not None:
             study.enqueue_trial(default)
+        running = deque[tuple[optuna.Trial, Evaluation]]()
         for number in range(trials):
             trial = study.ask()
             configuration = _suggest(trial, self.task.space)
             self.seconds += time.process_time() - begun
-            evaluation = self._evaluate(configuration, number)
-            self.incumbent.see(evaluation)
-            self.regret.append(round(self.incumbent.regret, _DIGITS))
-            self.failed += not _is_good(evaluation)
+            running.append((trial, self._evaluate(configuration, number)))
             begun = time.process_time()
-            _tell(study, trial, evaluation)
+            while len(running) > (method.pending if number < trials - 1 else 0):
+                self._end(study, *running.popleft())
+
+    def _end(self, study: optuna.Study, trial: optuna.Trial, evaluation: Evaluation) -> None:
+        """Let the method, and the score, know what came of a trial."""
+        self.incumbent.see(evaluation)
+        self.regret.append(round(self.incumbent.regret, _DIGITS))
+        self.failed += not _is_good(evaluation)
+        _tell(study, trial, evaluation)
 
     def _evaluate(self, configuration: Configuration, number: int) -> Evaluation:
         noise = _seed(f"noise/{self.task.starts}/{self.seed}/{number}")

@@ -35,6 +35,8 @@ class Method:
     """Whether a report compares it with all others."""
     advised: bool = False
     """Whether a language model takes part; such a method runs only if it is named."""
+    pending: int = 0
+    """How many trials run while one is proposed; of the oldest the value is known next."""
 
 
 def _random(task: Task, seed: int) -> BaseSampler:
@@ -88,6 +90,7 @@ def _in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in (".py", ".md"))
 
 
+_PENDING = 4
 _TEXTBOOK = ("textbook", "textbook_facts", "sensible")
 _NO_PRIOR: dict[str, Scalar] = {
     "start_up": 5,
@@ -122,6 +125,14 @@ METHODS = {
             _classical_no_prior,
             _NO_PRIOR,
             default_first=True,
+        ),
+        Method(
+            f"classical-{_PENDING}-pending",
+            f"the same as classical while {_PENDING} other trials run",
+            _classical,
+            {**CLASSICAL_SETTINGS, "pending": _PENDING},
+            default_first=True,
+            pending=_PENDING,
         ),
     )
 }

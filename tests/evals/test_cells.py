@@ -161,3 +161,25 @@ def test_the_noise_is_the_same_for_all_methods(table: Table) -> None:
 
     assert seeds["random"] == seeds["tpe"]
     assert len(set(seeds["random"])) == 6
+
+
+class Watching(optuna.samplers.RandomSampler):
+    """Notes how many trials run, and how many have ended, whenever it is asked for another."""
+
+    def __init__(self, seen: list[tuple[int, int]]) -> None:
+        super().__init__(seed=0)
+        self.seen = seen
+
+    def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        states = [t.state for t in study.get_trials(deepcopy=False)[: trial.number]]
+        ended = states.count(optuna.trial.TrialState.COMPLETE)
+        self.seen.append((len(states) - ended, ended))
+
+
+def test_with_pending_trials_a_method_proposes_before_their_values_are_known(table: Table) -> None:
+    seen: list[tuple[int, int]] = []
+    method = Method("watching", "notes", lambda task, seed: Watching(seen), pending=2)
+    result = run_cell(task_of(table), method, seed=0, trials=6)
+    assert seen == [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2), (2, 3)]
+    alone = run_cell(task_of(table), replace(method, pending=0), seed=0, trials=6)
+    assert result.regret == alone.regret
