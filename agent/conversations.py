@@ -138,6 +138,28 @@ class Conversations:
             row = db.execute(query, (person,)).fetchone()
         return None if row is None else str(row["id"])
 
+    def spoken(self, person: str, most: int = 50) -> list[tuple[str, str]]:
+        """Return this person's conversations as id and first words, the one spoken in last first.
+
+        Those in which nobody has said anything yet are left out.
+        """
+        query = """
+            SELECT conversations.id AS id, min(turns.id),
+            json_extract(data, '$.text') AS words,
+            (SELECT max(time) FROM turns AS all_turns WHERE conversation = conversations.id) AS last
+            FROM conversations JOIN turns ON conversation = conversations.id
+            WHERE person = ? AND kind = 'person' GROUP BY conversations.id
+            ORDER BY last DESC LIMIT ?
+        """
+        with self.read() as db:
+            return [(row["id"], row["words"]) for row in db.execute(query, (person, most))]
+
+    def newest_turn(self, conversation: str) -> int:
+        """Return a number that grows with whatever is said or done; 0 before anything was."""
+        query = "SELECT coalesce(max(id), 0) AS newest FROM turns WHERE conversation = ?"
+        with self.read() as db:
+            return int(db.execute(query, (conversation,)).fetchone()["newest"])
+
     def add_turn(self, conversation: str, kind: str, data: dict[str, Any]) -> None:
         """Append something that was said or done."""
         text = json.dumps(data, ensure_ascii=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -92,16 +93,15 @@ class Dialogue:
         """Say what has happened since to the studies that this conversation started."""
         told = self.history()
         known = {(data["study"], data["what"]) for kind, data in told if kind == "news"}
-        started = [
-            json.loads(data["answer"][data["answer"].index('{"study"') :])["study"]
-            for kind, data in told
-            if kind == "tool" and data["tool"] in STARTS and not data["failed"]
-        ]
-        for name in dict.fromkeys(started):
+        for name in dict.fromkeys(filter(None, (study_started(*turn) for turn in told))):
             for what, text in happenings(self.desk, self.desk.study(name)):
                 if (name, what) not in known:
                     self._record("news", study=name, what=what)
                     yield from self._recorded(iter([Text(text, "offline")]))
+
+    def broken_off(self) -> None:
+        """Note that the person ended an answer in the middle."""
+        self._record("interrupted", reason="you stopped it; what it had started goes on")
 
     def pending(self) -> list[Approval]:
         """Return what the person has to decide."""
@@ -235,7 +235,7 @@ class Dialogue:
 
     def _recorded(self, events: Iterator[Event]) -> Iterator[Event]:
         """Pass events on and keep them; the pieces of one text are kept together."""
-        called: dict[str, ToolCalled] = {}
+        called: dict[str, tuple[ToolCalled, float]] = {}
         pieces: list[Text] = []
 
         def keep_text() -> None:
@@ -251,11 +251,14 @@ class Dialogue:
                     case Text():
                         pieces.append(event)
                     case ToolCalled():
-                        called[event.id] = event
+                        called[event.id] = event, time.monotonic()
                     case ToolAnswered():
-                        call = called.get(event.id)
-                        arguments = call.arguments if call is not None else {}
-                        self._record("tool", **asdict(event) | {"arguments": arguments})
+                        told: dict[str, Any] = asdict(event) | {"arguments": {}}
+                        if event.id in called:
+                            call, begun = called[event.id]
+                            seconds = round(time.monotonic() - begun, 3)
+                            told |= {"arguments": call.arguments, "seconds": seconds}
+                        self._record("tool", **told)
                     case ApprovalNeeded():
                         self._record("asked", approval=event.approval.id)
                     case Interrupted():
@@ -265,6 +268,14 @@ class Dialogue:
                 yield event
         finally:
             keep_text()
+
+
+def study_started(kind: str, data: Mapping[str, Any]) -> str | None:
+    """Return the study that a turn of a conversation started, None if it did not."""
+    if kind != "tool" or data["tool"] not in STARTS or data["failed"]:
+        return None
+    answer = data["answer"]  # langchain says before it what a person has changed
+    return str(json.loads(answer[answer.index('{"study"') :])["study"])
 
 
 def _one_of(pending: list[Approval], id: str | None) -> Approval:

@@ -44,7 +44,7 @@ def chat(
     from ..agent.llm.settings import load_settings
     from ..agent.toolbox.desk import find_desk
 
-    desk = find_desk(allowed=tuple(allow or ()), write_report=_report)
+    desk = find_desk(allowed=tuple(allow or ()), write_report=write_report_page)
     settings = None if offline else load_settings(desk.workspace)
     line = None if settings is None else LineToModel(settings)
     before = desk.conversations.latest(desk.person) if go_on else None
@@ -57,7 +57,8 @@ def chat(
             line.close()
 
 
-def _report(study: Study) -> Path:
+def write_report_page(study: Study) -> Path:
+    """Write a study's report, and return its page."""
     from .reading import write_report_of
 
     path: Path = write_report_of(study).html

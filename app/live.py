@@ -115,14 +115,19 @@ def render(snapshot: Snapshot, console: Console) -> RenderableType:
     return Group(*parts)
 
 
+def news_text(event: EventRecord) -> str:
+    """Return one of a study's news as a sentence; it may quote strangers."""
+    match event.kind:
+        case "out_of_service":
+            return f"{event.data['device']} is out of service: {event.data['reason']}"
+        case "no_advice":
+            return f"no advice: {event.data['message']}"
+        case _:
+            return f"{event.data['wish']} was refused: {event.data['reason']}"
+
+
 def _news_line(event: EventRecord) -> Text:
-    if event.kind == "out_of_service":
-        text = f"{event.data['device']} is out of service: {event.data['reason']}"
-    elif event.kind == "no_advice":
-        text = f"no advice: {event.data['message']}"
-    else:
-        text = f"{event.data['wish']} was refused: {event.data['reason']}"
-    return Text(plain(text), style="yellow", no_wrap=True, overflow="ellipsis")
+    return Text(plain(news_text(event)), style="yellow", no_wrap=True, overflow="ellipsis")
 
 
 def _head(snapshot: Snapshot) -> RenderableType:

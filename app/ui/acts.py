@@ -31,4 +31,4 @@ def plain_html(elem_id: str | None = None, value: str | Callable[[], str] = "") 
 def act_of(event: gr.EventData) -> Act:
     """Return what a click asked for."""
     data = event._data if isinstance(event._data, dict) else {}
-    return Act(str(data.get("act", ""))[:50], str(data.get("arg", ""))[:400])
+    return Act(str(data.get("act", ""))[:50], str(data.get("arg", ""))[:1000])

@@ -14,28 +14,34 @@ from typing import Any
 
 import gradio as gr
 
+from ...agent.toolbox.desk import Desk
 from ...tools.analysis import counts
 from ...tools.errors import LuthierError
 from ...tools.ledger import StudyNotFoundError
 from ...tools.workspace import Workspace
+from ..chat import write_report_page
 from ..deciding import ask, ask_to_resume, ask_to_retry, ask_to_stop_trial, plan_retry
 from ..devices import lab_of, reset_device, this_machine
+from ..live import news_text
 from .acts import Act, act_html, act_of, plain_html
 from .analysis import AnalysisPanel
 from .budget import BudgetPanel, forecast
+from .chat import ChatColumn
 from .curves import CurvesPanel
 from .export import ExportPanel
 from .place import MOST_COMPARED, PANELS, Place, read_place
 from .settings import SettingsPanel
 from .sight import Panel, Sight, Tab
 from .start import Starting, StartPanel
+from .talking import Talks
 from .trials import TrialsPanel
 from .watching import Watch
 from .writing import message, script, write
 
 _TICK_SECONDS = 1.5
 _EMPTY = (
-    "There is no study in this workspace yet. Begin one under “New study”, or run the demo there."
+    "There is no study in this workspace yet. Say in the conversation which script to tune, or "
+    "begin one under “New study”; the demo is there, too."
 )
 
 
@@ -61,6 +67,8 @@ class Page:
         self._last: dict[str, tuple[str, list[Any]]] = {}
         self.start_panel = StartPanel(self.starting)
         self.settings_panel = SettingsPanel(workspace)
+        self.talks = Talks(Desk(workspace, project, write_report=write_report_page))
+        self.chat = ChatColumn(self.talks, self.watch)
 
     def build(self) -> gr.Blocks:
         """Lay the page out and wire it."""
@@ -79,18 +87,25 @@ class Page:
                     container=False,
                 )
             self._notice = plain_html("lu-notice")
-            # The chat comes into a column on the left of this one.
-            with gr.Column():
-                self._head = act_html("lu-head")
-                with gr.Tabs(elem_id="lu-tabs") as self._tabs:
-                    tabs: dict[str, gr.Tab] = {}
-                    shown: list[Tab] = [*self.panels, self.start_panel, self.settings_panel]
-                    for panel in shown:
-                        with gr.Tab(panel.title, id=panel.name) as tabs[panel.name]:
-                            panel.build()
+            with gr.Row(elem_id="lu-halves"):
+                with gr.Column(scale=2, min_width=320, elem_id="lu-chat"):
+                    self.chat.build()
+                with gr.Column(scale=5, min_width=320):
+                    tabs = self._build_panels()
             timer = gr.Timer(_TICK_SECONDS)
             self._wire(blocks, tabs, timer)
+            self._wire_chat(blocks, timer)
         return blocks
+
+    def _build_panels(self) -> dict[str, gr.Tab]:
+        self._head = act_html("lu-head")
+        tabs: dict[str, gr.Tab] = {}
+        with gr.Tabs(elem_id="lu-tabs") as self._tabs:
+            shown: list[Tab] = [*self.panels, self.start_panel, self.settings_panel]
+            for panel in shown:
+                with gr.Tab(panel.title, id=panel.name) as tabs[panel.name]:
+                    panel.build()
+        return tabs
 
     def _wire(self, blocks: gr.Blocks, tabs: dict[str, gr.Tab], timer: gr.Timer) -> None:
         self._controls = [control for panel in self.panels for control in panel.inputs]
@@ -128,6 +143,73 @@ class Page:
         )
         start.demo.click(self._on_demo, inputs, **options)
         self._place.change(None, self._place, None, js="window.luthierGo")
+
+    def _wire_chat(self, blocks: gr.Blocks, timer: gr.Timer) -> None:
+        chat = self.chat
+        options: dict[str, Any] = {
+            "outputs": [*chat.outputs, self._place, chat.box, self._tabs],
+            "queue": False,
+            "show_progress": "hidden",
+            "api_visibility": "private",
+            "js": "(...given) => [window.luthierPlace(), ...given.slice(1)]",
+        }
+        inputs = [self._place, chat.seen]
+        for happens in (blocks.load, timer.tick, chat.timer.tick):
+            happens(self._on_chat_look, inputs, **options)
+        chat.box.submit(self._on_say, [*inputs, chat.box], **options)
+        chat.new.click(self._on_new, inputs, **options)
+        chat.list.input(self._on_conversation, [*inputs, chat.list], **options)
+        for part in (chat.said, chat.live, chat.asks):
+            part.click(self._on_chat_act, inputs, **options)
+
+    # What happens in the conversation. Each returns a value for every output of it.
+
+    def _on_chat_look(self, place: str, seen: str) -> list[Any]:
+        here = _read(place)
+        try:
+            id = here.conversation or self.talks.latest()
+        except LuthierError as error:
+            return self._chat(here, here, seen, str(error))
+        return self._chat(here, here.but(conversation=id), seen)
+
+    def _on_say(self, place: str, seen: str, given: dict[str, Any]) -> list[Any]:
+        here = _read(place)
+        try:
+            id = self.chat.say(here.conversation, given)
+        except LuthierError as error:
+            return self._chat(here, here, seen, str(error))
+        return self._chat(here, here.but(conversation=id), seen, box="")
+
+    def _on_new(self, place: str, seen: str) -> list[Any]:
+        here = _read(place)
+        return self._chat(here, here.but(conversation=self.talks.begin()), "")
+
+    def _on_conversation(self, place: str, seen: str, id: str) -> list[Any]:
+        here = _read(place)
+        return self._chat(here, here.but(conversation=id), "")
+
+    def _on_chat_act(self, event: gr.EventData, place: str, seen: str) -> list[Any]:
+        here, act = _read(place), act_of(event)
+        if act.kind == "example":
+            return self._chat(here, here, seen, box=act.argument)
+        try:
+            box = self.chat.act(here.conversation or "", act)
+        except (LuthierError, ValueError) as error:
+            return self._chat(here, here, seen, str(error))
+        return self._chat(here, here, seen, box=box)
+
+    def _chat(
+        self, came: Place, here: Place, seen: str, problem: str = "", box: str | None = None
+    ) -> list[Any]:
+        values, started = self.chat.filled(here.conversation, here.study, seen, problem)
+        tabs, written = gr.skip(), gr.skip()
+        if started is not None:
+            here = Place(study=started, conversation=here.conversation)
+            tabs = gr.Tabs(selected=here.panel)
+        if box is not None:
+            written = {"text": box, "files": []}
+        place = here.since(came) if here != came else gr.skip()
+        return [*values, place, written, tabs]
 
     # What a person or the timer does. Each returns a value for every output.
 
@@ -280,7 +362,7 @@ class Page:
             hint = "choose another study above, or begin one" if gone else "it is tried again"
             self._tell(f"{error}; {hint}.", shown, filled)
         if here != came:
-            filled[1] = here.model_dump_json()
+            filled[1] = here.since(came)
         after = json.dumps(shown)
         if after != seen:
             filled[2] = after
@@ -373,10 +455,7 @@ def _head(sight: Sight) -> str:
     notes = [record.reason] if record.reason and snapshot.state != "finished" else []
     if snapshot.state == "interrupted":
         notes.append("Its worker died. Nothing is lost: “Go on” starts another one.")
-    for event in snapshot.news:
-        what = event.data.get("device", event.data.get("wish", ""))
-        how = "is out of service" if event.kind == "out_of_service" else "was refused"
-        notes.append(f"{what} {how}: {event.data.get('reason', '')}")
+    notes += dict.fromkeys(map(news_text, snapshot.news))
     cap = "" if meter.cap is None else f" of {meter.cap:g}"
     return write(
         "head",
@@ -418,5 +497,5 @@ def _digest(what: object) -> str:
 
 
 def page_script() -> str:
-    """Return the script that keeps the place in the URL."""
-    return f"<script>{script('place')}</script>"
+    """Return the scripts that keep the place in the URL, and the newest words in sight."""
+    return f"<script>{script('place')}{script('chat')}</script>"

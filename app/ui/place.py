@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -28,6 +29,7 @@ class Place(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     study: str | None = Field(default=None, max_length=100)
+    conversation: str | None = Field(default=None, max_length=100)
     panel: PanelName = "trials"
     trial: Number | None = None
     """The trial whose detail is open."""
@@ -47,6 +49,15 @@ class Place(BaseModel):
         if "compare" in data:
             data["compare"] = ",".join(map(str, data["compare"]))
         return {name: str(value) for name, value in data.items()}
+
+    def since(self, came: Place) -> str:
+        """Return as JSON what is different from another place.
+
+        Two events may be under way at once, and neither shall undo what the other one did.
+        """
+        before = came.model_dump()
+        changes = {k: v for k, v in self.model_dump().items() if v != before[k]}
+        return json.dumps(changes)
 
     def but(self, **changes: Any) -> Place:
         """Return the place with some fields changed."""

@@ -69,7 +69,7 @@ def serve(
             share=False,
             auth=None if password is None else let_in,
             allowed_paths=[str(workspace.reports)],
-            max_file_size="1mb",
+            max_file_size="200mb",
             footer_links=[],
             run_history=False,
             ssr_mode=False,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
-from ..tables import number_text, plain, seconds_text
+from ..tables import number_text, plain, plain_lines, seconds_text
 
 if TYPE_CHECKING:
     from .place import Place
@@ -52,8 +54,28 @@ def _environment() -> Environment:
         "words": lambda text: str(text).replace("_", " "),
         "share": lambda part: f"{100 * min(max(part, 0.0), 1.0):.0f}%",
         "link": link,
+        "block": plain_lines,
+        "paragraphs": _paragraphs,
+        "markdown": _markdown,
     }
     return environment
+
+
+def _paragraphs(text: str) -> Markup:
+    """Return text as it was typed, line by line."""
+    return Markup("<br>").join(plain_lines(text).split("\n"))
+
+
+@functools.cache
+def _reader() -> MarkdownIt:
+    # Pictures would be fetched from wherever a model says, and links lead there.
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    return reader.disable(["image", "link", "autolink", "html_inline", "html_block", "reference"])
+
+
+def _markdown(text: str) -> Markup:
+    """Return a model's text with its headings, lists, tables and code; nothing in it can act."""
+    return Markup(_reader().render(plain_lines(text)))
 
 
 def cut(text: object, most: int = LONGEST) -> str:

@@ -4,5 +4,6 @@ element.addEventListener("click", (event) => {
   if (!asked || !element.contains(asked) || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   if (asked.dataset.confirm && !window.confirm(asked.dataset.confirm)) return;
-  trigger("click", { act: asked.dataset.act, arg: asked.dataset.arg || "" });
+  const typed = asked.dataset.with ? `:${element.querySelector(asked.dataset.with).value}` : "";
+  trigger("click", { act: asked.dataset.act, arg: (asked.dataset.arg || "") + typed });
 });

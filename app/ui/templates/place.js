@@ -4,7 +4,8 @@ window.luthierGo = (text) => {
   const place = JSON.parse(text || "{}");
   const usual = { panel: "trials", sort: "number", descending: true, page: 0 };
   const url = new URL(location.href);
-  for (const name of ["study", "panel", "trial", "compare", "sort", "descending", "page"]) {
+  for (const name of ["study", "conversation", "panel", "trial", "compare", "sort", "descending", "page"]) {
+    if (!(name in place)) continue;
     const value = place[name];
     const empty = value === null || value === undefined || value === usual[name] || value.length === 0;
     if (empty) url.searchParams.delete(name);
