@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -125,7 +124,7 @@ class Agent:
         Raises:
             AgentError: If no study was started; with what Luthier said instead.
         """
-        from .dialogue import STARTS
+        from .dialogue import study_started
         from .tune import result_of
 
         said: list[str] = []
@@ -133,8 +132,8 @@ class Agent:
         for event in self.chat(request):
             if isinstance(event, Text):
                 said.append(event.text)
-            elif isinstance(event, ToolAnswered) and event.tool in STARTS and not event.failed:
-                study = json.loads(event.answer[event.answer.index('{"study"') :])["study"]
+            elif isinstance(event, ToolAnswered):
+                study = study_started("tool", vars(event)) or study
         if study is None:
             raise AgentError(f"no study was started: {''.join(said).strip() or 'nothing was said'}")
         found = self.dialogue.desk.study(study)

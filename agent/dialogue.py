@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .llm.line import Line
     from .planner import Planner
 
-STARTS = frozenset({"start_study", "resume_study", "retry_trials", "confirm_best"})
+_STARTS = frozenset({"start_study", "resume_study", "retry_trials", "confirm_best"})
 """The tools after which a study runs; their answers name it first."""
 _OTHER_PLANS = ("/tune", "/start")
 """Commands that take the place of what was asked before; others leave that open."""
@@ -190,7 +190,7 @@ class Dialogue:
         if yes:
             self.approvals.approve(asked.id, asked.digest, self.desk.person)
         elif edit:
-            self.toolbox.edit(asked.id, _changes(edit["changes"]), self.desk.person)
+            self.toolbox.edit(asked.id, named_values(edit["changes"]), self.desk.person)
         elif no:
             self.approvals.reject(asked.id, no["reason"].strip(), self.desk.person)
         return asked.id
@@ -272,7 +272,7 @@ class Dialogue:
 
 def study_started(kind: str, data: Mapping[str, Any]) -> str | None:
     """Return the study that a turn of a conversation started, None if it did not."""
-    if kind != "tool" or data["tool"] not in STARTS or data["failed"]:
+    if kind != "tool" or data["tool"] not in _STARTS or data["failed"]:
         return None
     answer = data["answer"]  # langchain says before it what a person has changed
     return str(json.loads(answer[answer.index('{"study"') :])["study"])
@@ -293,11 +293,11 @@ def _one_of(pending: list[Approval], id: str | None) -> Approval:
     raise UsageError(f"say which one you mean, by its number: {numbers}")
 
 
-def _changes(text: str) -> dict[str, Any]:
+def named_values(text: str) -> dict[str, Any]:
     """Read `trials=10 wall_time=30m`.
 
     Raises:
-        UsageError: If a word is no such pair.
+        UsageError: If there is none, or a word is no such pair.
     """
     found: dict[str, Any] = {}
     for word in text.split():
@@ -308,4 +308,6 @@ def _changes(text: str) -> dict[str, Any]:
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
+    if not found:
+        raise UsageError("write NAME=VALUE, such as trials=60")
     return found

@@ -69,7 +69,20 @@ def _show_parameters(browser: Chrome) -> None:
     click(browser, "label", "Parameters together")
 
 
+def _ask(browser: Chrome) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    click(browser, "#lu-chat button", "New")
+    until(shows(browser, "#lu-said", "Which model"), "an empty conversation")
+    for words, answer in (("how is it going?", "/status"), ("what is the best result?", "/best")):
+        field = browser.find_element("css selector", "#lu-box textarea")
+        field.send_keys(words, Keys.ENTER)
+        until(shows(browser, "#lu-said", answer), f"the answer to {words!r}")
+    click(browser, "#lu-said details summary")
+
+
 PICTURES = [
+    Picture("chat", "", "#lu-live button", _ask),
     Picture("trials", "", "#lu-trials tbody tr"),
     Picture("trial", "trial=9", "#lu-trial-curves svg .trace"),
     Picture("compare", "compare=0,3,5,9&sort=metric:val_acc", "#lu-comparison table"),

@@ -17,10 +17,10 @@ class Act(NamedTuple):
     argument: str
 
 
-def act_html(elem_id: str) -> gr.HTML:
+def act_html(elem_id: str, value: str = "") -> gr.HTML:
     """Return a piece of the page, in which a click on an element with `data-act` is told of."""
     # A class of our own would have gradio write a stub file beside this one.
-    return gr.HTML(js_on_load=script("acts"), elem_id=elem_id, apply_default_css=False)
+    return gr.HTML(value, js_on_load=script("acts"), elem_id=elem_id, apply_default_css=False)
 
 
 def plain_html(elem_id: str | None = None, value: str | Callable[[], str] = "") -> gr.HTML:

@@ -30,9 +30,11 @@ class BudgetPanel:
     def build(self) -> None:
         """Lay out its components, in its tab."""
         page = act_html("lu-budget")
+        # By itself, so that nothing that is typed into it is lost when the meters change.
+        caps = act_html("lu-caps-form", write("caps"))
         self.inputs: list[Component] = []
         self.outputs: list[Component] = [page]
-        self.acting = [page]
+        self.acting = [page, caps]
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on."""
@@ -56,7 +58,6 @@ class BudgetPanel:
             expected=expected,
             forecast=forecast(sight),
             running=sum(trial.state == "running" for trial in snapshot.trials),
-            name=snapshot.record.name,
             devices=devices,
             problem=problem,
             lab=sight.spec.executor.lab is not None,
@@ -75,7 +76,13 @@ def forecast(sight: Sight) -> float | None:
 
 def _line(meter: Meter) -> dict[str, Any]:
     def written(value: float) -> str:
-        return f"{value:g}" if meter.name == "trials" else seconds_text(max(0.0, value))
+        match meter.name:
+            case "trials" | "tokens":
+                return f"{value:,.0f}"
+            case "dollars":
+                return f"{value:.4f}"
+            case _:
+                return seconds_text(max(0.0, value))
 
     return {
         "name": meter.name.replace("_seconds", " time"),

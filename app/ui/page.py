@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...agent.dialogue import named_values
 from ...agent.toolbox.desk import Desk
 from ...tools.analysis import counts
 from ...tools.errors import LuthierError
@@ -278,6 +279,8 @@ class Page:
                 return f"{act.argument} is back in service."
             case "resume":
                 told = ask_to_resume(study, {})
+            case "budget":
+                told = ask_to_resume(study, named_values(act.argument.removeprefix(":")))
             case "retry":
                 told = ask_to_retry(study, plan_retry(study, numbers=[int(act.argument)]))
             case _:

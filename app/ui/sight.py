@@ -74,7 +74,7 @@ class Panel(Tab, Protocol):
     outputs: list[Component]
     """What it fills in."""
     acting: list[gr.HTML]
-    """Those of them in which something can be clicked."""
+    """The parts in which something can be clicked."""
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on: it is filled in again only when that changes."""

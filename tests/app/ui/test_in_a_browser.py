@@ -327,3 +327,22 @@ def test_only_reports_can_be_fetched(bench: Bench, page: Open) -> None:
     for path in (secret, bench.workspace.ledger_path, "/etc/passwd", bench.project / "train.py"):
         with pytest.raises(urllib.error.HTTPError, match=r"40[34]"):
             urllib.request.urlopen(f"{ui.url.rstrip('/')}/gradio_api/file={path}")
+
+
+def test_the_budget_is_changed_while_the_study_runs(bench: Bench, page: Open, browser: Any) -> None:
+    study = bench.study()
+    bench.run(study, 0, 0.5)
+    page("?panel=budget")
+    see(browser, "#lu-budget", "20")
+    browser.execute_script("window.confirm = () => true")
+    field = browser.find_element(By.CSS_SELECTOR, "#lu-caps")
+    field.send_keys("trials=many")
+    click(browser, "#lu-caps-form button", "Change the caps")
+    see(browser, "#lu-notice", "trials")
+    field = browser.find_element(By.CSS_SELECTOR, "#lu-caps")
+    field.clear()
+    field.send_keys("trials=60")
+    click(browser, "#lu-caps-form button", "Change the caps")
+    until(lambda: bench.writers["digits"].wishes(), "the wish")
+    (wish,) = bench.writers["digits"].wishes()
+    assert (wish.kind, wish.data) == ("resume", {"budget": {"trials": 60}})
