@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -60,17 +61,18 @@ def optimise(
         seconds=None if minutes is None else 60.0 * minutes,
     )
     run_name = name or pipeline.stem
-    done = run(
-        found.workflow,
-        found.params,
-        found.suite,
-        _proposer(by),
-        objective=found.objective,
-        settings=settings,
-        ledger=_ledger(),
-        name=run_name,
-        on_edit=_tell,
-    )
+    with contextlib.ExitStack() as stack:
+        done = run(
+            found.workflow,
+            found.params,
+            found.suite,
+            _proposer(by, stack),
+            objective=found.objective,
+            settings=settings,
+            ledger=_ledger(),
+            name=run_name,
+            on_edit=_tell,
+        )
     console = out()
     accepted = sum(edit.accepted for edit in done.edits)
     text = f"{accepted} of {len(done.edits)} edits accepted; {done.ended}."
@@ -85,7 +87,7 @@ def optimise(
         console.print(next_step, markup=False, highlight=False)
 
 
-def _proposer(by: By) -> Proposer:
+def _proposer(by: By, stack: contextlib.ExitStack) -> Proposer:
     from ..agent.llm.client import language_model
     from ..agent.llm.settings import HOW_TO
     from ..agent.workflow.propose import LLMProposer, RandomProposer
@@ -97,7 +99,7 @@ def _proposer(by: By) -> Proposer:
     if llm is None:
         fail(f"edits are proposed by a language model: {HOW_TO}; or try --by random")
     views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
-    return LLMProposer(llm, views[by])
+    return LLMProposer(stack.enter_context(llm), views[by])
 
 
 def _ledger() -> EditLedger:

@@ -32,6 +32,7 @@ _REPEATS = 5
 _LOOP_TRIALS = 60
 _STUDY_TRIALS = 40
 _LEASES = 50
+_OPS = 300
 _SLOTS = 2
 
 
@@ -170,6 +171,39 @@ def leases() -> float:
         return (time.perf_counter() - begun) / _LEASES
 
 
+def tracing() -> float:
+    """Return what tracing adds to `_OPS` calls of an op, in seconds."""
+    from ..agent.workflow.trace import op, rollout
+
+    def plain(value: list[int]) -> list[int]:
+        return [*value]
+
+    def seconds(function: Callable[[list[int]], list[int]]) -> float:
+        value = [1]
+        begun = time.perf_counter()
+        for _ in range(_OPS):
+            value = function(value)
+        return time.perf_counter() - begun
+
+    with rollout({}):
+        return seconds(op(plain)) - seconds(plain)
+
+
+def sandbox_call() -> float:
+    """Return how long a call of an empty function takes in the sandbox, in seconds."""
+    from ..agent.workflow.sandbox import run
+
+    return run("def f():\n    pass", "f", [()]).seconds
+
+
+def _sandbox_rows() -> list[Row]:
+    from ..agent.workflow.sandbox import available
+
+    if available() is not None:
+        return []
+    return [Row("empty sandbox call", _median(sandbox_call), "0.5 s", 0.5, limit=1.0)]
+
+
 def measure() -> list[Row]:
     """Measure everything; it takes about four minutes."""
     imports = "import typer, rich, pydantic"
@@ -226,6 +260,8 @@ def measure() -> list[Row]:
         Row("lab, CPU at trial 5,000", lab.late, "at trial 100", lab.early, limit=2.0),
         Row("lab, growth a trial", lab.growth, "8 KB", 8_000.0, limit=1.0, unit="KB"),
         Row("lab, a trial", lab.wall, "2,000 trials a minute", 60.0 / 2_000, limit=1.0),
+        Row(f"tracing {_OPS} ops", _median(tracing), "20 us each", 20e-6 * _OPS, limit=1.0),
+        *_sandbox_rows(),
     ]
 
 

@@ -21,8 +21,9 @@ from .trace import Node, Rollout
 View = Literal["graph", "masked", "history"]
 """What a proposer sees: all; all but the graph; scores of earlier edits alone (OPRO, Yang et al.,
 arXiv:2309.03409)."""
-_MOST_NODES = 60
-_LONGEST_VALUE = 160
+_MOST_NODES = 40
+"""Of all runs together; the last ones of each are shown."""
+_LONGEST_VALUE = 100
 _LONGEST_CODE = 1_200
 
 
@@ -74,7 +75,9 @@ def prompt_of(problem: Problem, view: View, refused: str = "") -> Prompt:
         objective=problem.objective,
         code="\n\n".join(_code(problem.runs)) if graph else "",
         variables="\n\n".join(_variable(problem.params.params[n]) for n in sorted(problem.allowed)),
-        values="\n\n".join(_values(run) for run in problem.runs) if graph else "",
+        values="\n\n".join(_values(run, len(problem.runs)) for run in problem.runs)
+        if graph
+        else "",
         feedback="" if view == "history" else "\n\n".join(_feedback(r) for r in problem.runs),
         past="\n\n".join(map(_past, problem.past)),
         refused=refused,
@@ -103,10 +106,10 @@ def _variable(each: Param) -> str:
     return f"{about}constraint: {each.rule}\nvalue:\n{each.shown()}"
 
 
-def _values(run: Run) -> str:
+def _values(run: Run, runs: int) -> str:
     """Return the calls of a run in order, each with where its inputs come from."""
     nodes = list(run.nodes)
-    left_out = max(0, len(nodes) - _MOST_NODES)
+    left_out = max(0, len(nodes) - _MOST_NODES // runs)
     lines = [f"run {run.case}:"]
     if left_out:
         lines.append(f"({left_out} earlier calls are left out)")
