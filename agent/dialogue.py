@@ -18,7 +18,7 @@ from .approvals import Approval, Approvals, Policy
 from .events import ApprovalNeeded, Done, Event, Interrupted, Text, ToolAnswered, ToolCalled
 from .happenings import happenings
 from .llm.answers import LLMError
-from .offline import Offline, UsageError
+from .offline import Offline, UsageError, named_values
 from .toolbox.box import Toolbox
 from .toolbox.desk import Desk
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from .llm.line import Line
     from .planner import Planner
 
-_STARTS = frozenset({"start_study", "resume_study", "retry_trials", "confirm_best"})
+_STARTS = frozenset(
+    {"start_study", "resume_study", "enqueue_trial", "retry_trials", "confirm_best"}
+)
 """The tools after which a study runs; their answers name it first."""
 _OTHER_PLANS = ("/tune", "/start")
 """Commands that take the place of what was asked before; others leave that open."""
@@ -294,23 +296,3 @@ def _one_of(pending: list[Approval], id: str | None) -> Approval:
             return approval
     numbers = ", ".join(str(approval.id) for approval in pending)
     raise UsageError(f"say which one you mean, by its number: {numbers}")
-
-
-def named_values(text: str) -> dict[str, Any]:
-    """Read `trials=10 wall_time=30m`.
-
-    Raises:
-        UsageError: If there is none, or a word is no such pair.
-    """
-    found: dict[str, Any] = {}
-    for word in text.split():
-        name, equals, value = word.partition("=")
-        if not (name and equals):
-            raise UsageError(f"write NAME=VALUE, but got {word!r}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    if not found:
-        raise UsageError("write NAME=VALUE, such as trials=60")
-    return found

@@ -6,6 +6,7 @@ understand.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Generator, Iterator
@@ -226,6 +227,39 @@ def _resume(words: list[str]) -> Arguments:
     return found | _study(names)
 
 
+def named_values(text: str) -> dict[str, Any]:
+    """Read `trials=10 wall_time=30m`.
+
+    Raises:
+        UsageError: If there is none, or a word is no such pair.
+    """
+    found: dict[str, Any] = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise UsageError(f"write NAME=VALUE, but got {word!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    if not found:
+        raise UsageError("write NAME=VALUE, such as trials=60")
+    return found
+
+
+def _try(words: list[str]) -> Arguments:
+    """Read `lr=0.01 width=64 like 12 STUDY`."""
+    pairs = [word for word in words if "=" in word]
+    rest = [word for word in words if "=" not in word]
+    found: Arguments = {"values": named_values(" ".join(pairs)) if pairs else {}}
+    if rest[:1] == ["like"] and rest[1:2] and rest[1].isdecimal():
+        found["like"] = int(rest[1])
+        rest = rest[2:]
+    if not pairs and "like" not in found:
+        raise UsageError("say what to try, such as lr=0.01, or like and a trial's number")
+    return found | _study(rest)
+
+
 def _retry(words: list[str]) -> Arguments:
     if not words:
         raise UsageError("say how the trials ended that are to run again, such as crashed")
@@ -266,6 +300,9 @@ COMMANDS = {
     "stop": Command("/stop [STUDY]", "end running trials", "stop_study", _study, consents=True),
     "stop-trial": Command(
         "/stop-trial TRIAL", "end one running trial", "stop_trial", _trial, consents=True
+    ),
+    "try": Command(
+        "/try NAME=VALUE ... [like TRIAL]", "a configuration of your own", "enqueue_trial", _try
     ),
     "retry": Command("/retry OUTCOME", "run trials again that ended so", "retry_trials", _retry),
     "report": Command("/report [STUDY]", "write the report", "write_report", _study),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from ..tools.enqueue import EnqueueError, wanted
 from ..tools.executors.protocol import TrialExecutor
 from ..tools.leases import Leases
 from ..tools.ledger import Ledger
@@ -211,10 +212,29 @@ class Tuner:
             case "retry":
                 trials = self._history.trials
                 self._run_again(reopen(self._writer, trials, wish, self._workspace))
+            case "enqueue":
+                self._enqueue(wish)
             case "confirm":
                 self._starter.stand_down()  # what waits for a proposal would have their number
                 if self._confirmer.grant(wish):
                     self._prepare()
+
+    def _enqueue(self, wish: Wish) -> None:
+        """Let a configuration that a person wants be the next trial, if the budget has one."""
+        trials = self._history.trials
+        try:
+            configuration = wanted(self._spec, trials, wish.data["configuration"])
+            expected = self._history.expected_seconds
+            refusal = self._limits.meters().refusal(expected, new_trial=True)
+        except EnqueueError as error:
+            refusal = str(error)
+        if refusal is not None:
+            self._writer.note("refused", wish=wish.kind, author=wish.author, reason=refusal)
+            return
+        self._starter.stand_down()  # what waits for a proposal would have its number
+        self._history.add(self._writer.add_wanted(len(trials), configuration, wish))
+        self._executor.wake()
+        self._prepare()
 
     def _run_again(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:

@@ -14,7 +14,14 @@ import typer
 
 from ..tools.errors import LuthierError
 from . import chat, devices, evaluating, optimising, reading
-from .deciding import ask, ask_to_resume, ask_to_retry, ask_to_stop_trial, plan_retry
+from .deciding import (
+    ask,
+    ask_to_enqueue,
+    ask_to_resume,
+    ask_to_retry,
+    ask_to_stop_trial,
+    plan_retry,
+)
 from .tables import plain, plain_lines
 from .terminal import Detach, Name, NewName, fail, out, print_best, study_named
 
@@ -244,6 +251,28 @@ def confirm(
     numbers = " and ".join(map(str, asked.trials))
     line = f"Asked {plain(owner.name)} to repeat trial {numbers}."
     out().print(line, markup=False, highlight=False)
+
+
+@app.command()
+def enqueue(
+    name: Name,
+    values: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="NAME=VALUE...", help="Values of parameters."),
+    ] = None,
+    like: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="TRIAL", help="Take the other values from this trial."),
+    ] = None,
+) -> None:
+    """Have a configuration of your own tried next; it counts as a trial of the budget."""
+    from ..agent.offline import named_values
+
+    study = study_named(name)
+    given = named_values(" ".join(values)) if values else {}
+    told = ask_to_enqueue(study, given, like)
+    text = told or f"It is the first trial when study {name} goes on: luthier resume {name}"
+    out().print(plain(text), markup=False, highlight=False)
 
 
 @app.command()

@@ -95,6 +95,34 @@ def ask_to_retry(study: Study, asked: Retry) -> str | None:
     return None
 
 
+def ask_to_enqueue(study: Study, values: Mapping[str, Any], like: int | None = None) -> str | None:
+    """Ask for a configuration to be tried; return a sentence, or None if nobody runs the study.
+
+    Args:
+        study: The study.
+        values: Parameter to its value, as text or as it is.
+        like: The trial that the other values are taken from; None for defaults.
+
+    Raises:
+        LuthierError: If that cannot be tried.
+    """
+    from ..tools.budget import expected_trial_seconds
+    from ..tools.enqueue import EnqueueError, wanted
+    from ..tools.retry import parse_settings
+    from .live import look
+
+    spec, trials = study.spec, study.trials(curves=False)
+    texts = [f"{name}={value}" for name, value in values.items()]
+    configuration = wanted(spec, trials, parse_settings(spec.search_space, texts), like)
+    refusal = look(study).meters.refusal(expected_trial_seconds(trials), new_trial=True)
+    if refusal is not None:
+        raise EnqueueError(f"{refusal}; raise the cap with `luthier resume {study.name} --trials`")
+    if study.owner is not None:
+        return ask(study, "enqueue", "try it next", configuration=configuration)
+    study.ledger.wish(study.record, "enqueue", configuration=configuration)
+    return None
+
+
 def ask_to_resume(study: Study, caps: Mapping[str, Any]) -> str | None:
     """Ask for a study to go on; return a sentence, or None if a worker is to be started for it.
 

@@ -401,7 +401,7 @@ class Ledger:
             stale = sa.and_(
                 c.study_id == study.id,
                 c.handled_at.is_(None),
-                c.kind.not_in(("resume", "retry", "confirm")),
+                c.kind.not_in(("resume", "retry", "confirm", "enqueue")),
             )
             db.execute(sa.update(t.wishes).where(stale).values(handled_at=time.time()))
         # What the caller knows of the study may have been read before another worker's run.

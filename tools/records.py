@@ -204,10 +204,11 @@ class Wish:
     """What a front end asks of a study's worker."""
 
     id: int
-    kind: Literal["pause", "resume", "stop", "stop_trial", "retry", "confirm"]
+    kind: Literal["pause", "resume", "stop", "stop_trial", "retry", "confirm", "enqueue"]
     data: dict[str, Any]
     """`resume`: changed caps under `budget`; `stop_trial`: its number under `trial`; `retry`: the
-    fields of a `retry.Retry`; `confirm`: those of a `repeats.Confirm`."""
+    fields of a `retry.Retry`; `confirm`: those of a `repeats.Confirm`; `enqueue`: a
+    `configuration`."""
     author: str
 
 

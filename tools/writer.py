@@ -230,6 +230,41 @@ class Writer:
                 )
         return added
 
+    def add_wanted(self, number: int, configuration: Configuration, wish: Wish) -> TrialRecord:
+        """Store a trial that a person wants, to wait for its attempt, and end their wish with it.
+
+        Both are one transaction, so that a worker that dies leaves no wish that would be granted
+        twice.
+        """
+        now = self.clock.time()
+        reason = f"{wish.author} wants it tried"
+        with self._fenced() as db:
+            trial_id = insert(
+                db,
+                t.trials,
+                study_id=self.study.id,
+                number=number,
+                state="waiting",
+                configuration=to_json(configuration),
+                source="person",
+                created_at=now,
+            )
+            insert(db, t.decisions, trial_id=trial_id, **vars(Decision("person", reason)))
+            update(db, t.wishes, wish.id, handled_at=time.time())
+            self._add_event(db, "enqueued", number, {"author": wish.author})
+        return TrialRecord(
+            id=trial_id,
+            number=number,
+            state="waiting",
+            reason="",
+            configuration=configuration,
+            metrics={},
+            source="person",
+            created_at=now,
+            finished_at=None,
+            curves={},
+        )
+
     def add_attempt(self, trial: TrialRecord, slot: str, reserved_seconds: float) -> TrialRecord:
         """Store another attempt at a waiting trial, and return the trial."""
         with self._fenced() as db:

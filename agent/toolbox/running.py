@@ -10,7 +10,7 @@ from pydantic import Field
 from ...tools.budget import expected_trial_seconds
 from ...tools.section import Seconds
 from ...tools.space import Scalar
-from ...tools.study import Study
+from ...tools.study import Study, read_study_meters
 from ..conversations import Draft
 from .declaring import Answer, Estimate, Tool, ToolError, visible
 from .desk import Desk
@@ -202,6 +202,55 @@ class StopTrial(Tool):
         """Ask its worker."""
         self.check(desk)
         return _wish(_running(desk, self.study), "stop_trial", trial=self.trial)
+
+
+class EnqueueTrial(Tool):
+    """Have one configuration tried next: the person's own, or one that you propose.
+
+    It counts as a trial of the budget. Values that are not given are those of the trial `like`, or
+    the defaults.
+    """
+
+    effect = "spends"
+
+    values: dict[str, Scalar] = Field(default_factory=dict)
+    """Parameter to its value, such as {"lr": 0.003}."""
+    like: int | None = Field(default=None, ge=0)
+    """The trial that the other values are taken from."""
+    study: str | None = None
+    """The study's name; by default the newest."""
+
+    def _plan(self, desk: Desk) -> tuple[Study, Any]:
+        from ...tools.enqueue import wanted
+
+        study = desk.study(self.study)
+        return study, wanted(study.spec, study.trials(curves=False), self.values, self.like)
+
+    def check(self, desk: Desk) -> None:
+        """See that it can be tried, and that the budget has a trial left."""
+        study, _ = self._plan(desk)
+        trials = study.trials(curves=False)
+        meters = read_study_meters(desk.ledger, study.record, trials)
+        refusal = meters.refusal(expected_trial_seconds(trials), new_trial=True)
+        if refusal is not None:
+            raise ToolError(f"{refusal}; raise the cap with resume_study")
+
+    def estimate(self, desk: Desk) -> Estimate:
+        """Return what a trial usually takes."""
+        study, _ = self._plan(desk)
+        return Estimate(trials=1, device_seconds=expected_trial_seconds(study.trials(curves=False)))
+
+    def shown(self, desk: Desk) -> Answer:
+        """Show the whole configuration."""
+        study, configuration = self._plan(desk)
+        return {"study": study.name, "configuration": configuration}
+
+    def run(self, desk: Desk) -> Answer:
+        """Ask its worker, or start one."""
+        study, configuration = self._plan(desk)
+        study.ledger.wish(study.record, "enqueue", configuration=configuration)
+        answer: Answer = {"study": study.name, "will_try": configuration}
+        return answer if study.owner is not None else answer | _start(desk, study)
 
 
 class RetryTrials(Tool):

@@ -14,14 +14,21 @@ from typing import Any
 
 import gradio as gr
 
-from ...agent.dialogue import named_values
+from ...agent.offline import named_values
 from ...agent.toolbox.desk import Desk
 from ...tools.analysis import counts
 from ...tools.errors import LuthierError
 from ...tools.ledger import StudyNotFoundError
 from ...tools.workspace import Workspace
 from ..chat import write_report_page
-from ..deciding import ask, ask_to_resume, ask_to_retry, ask_to_stop_trial, plan_retry
+from ..deciding import (
+    ask,
+    ask_to_enqueue,
+    ask_to_resume,
+    ask_to_retry,
+    ask_to_stop_trial,
+    plan_retry,
+)
 from ..devices import lab_of, reset_device, this_machine
 from ..live import news_text
 from .acts import Act, act_html, act_of, plain_html
@@ -281,6 +288,8 @@ class Page:
                 told = ask_to_resume(study, {})
             case "budget":
                 told = ask_to_resume(study, named_values(act.argument.removeprefix(":")))
+            case "enqueue":
+                told = ask_to_enqueue(study, named_values(act.argument[1:]), here.trial)
             case "retry":
                 told = ask_to_retry(study, plan_retry(study, numbers=[int(act.argument)]))
             case _:

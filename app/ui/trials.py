@@ -63,9 +63,10 @@ class TrialsPanel:
             )
         table = act_html("lu-trials")
         comparison = act_html("lu-comparison")
+        trying = act_html("lu-try", write("try"))
         self.inputs: list[Component] = [states, text]
         self.outputs: list[Component] = [table, detail, comparison, plot]
-        self.acting = [table, detail, comparison]
+        self.acting = [table, detail, comparison, trying]
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on."""

@@ -163,3 +163,12 @@ def everything(folder: Path) -> list[str]:
         dump = list(connection.iterdump())
     connection.close()
     return dump
+
+
+def test_a_configuration_of_ones_own_is_tried_when_the_study_goes_on(small: Luthier) -> None:
+    refused = small("enqueue", "small", "batch_size=64")
+    assert (refused.code, "all 2 trials are used" in refused.err) == (2, True)
+    small("resume", "small", "--trials", 3, "--detach")
+    asked = small("enqueue", "small", "x=0.75", "--like", 1)
+    assert asked.code in (0, 2)
+    assert small("enqueue", "small", "batch_sise=64").err.count("did you mean 'batch_size'") == 1

@@ -361,6 +361,7 @@ def calls(writer, trial, wish):
         "add_trial": lambda: add(writer, 1),
         "record_advice": lambda: writer.record_advice(AdviceRecord(tokens=7, dollars=0.1, calls=1)),
         "add_repeats": lambda: writer.add_repeats(2, [Repeat(trial, seed=1, index=1)]),
+        "add_wanted": lambda: writer.add_wanted(9, {"x": 0.25}, wish),
         "add_attempt": lambda: writer.add_attempt(trial, "cpu:0", 0.0),
         "record_reports": lambda: writer.record_reports(trial, [Report(1, {"loss": 1.0})]),
         "note_stop": lambda: writer.note_stop(trial, StopReason.STOP, None),

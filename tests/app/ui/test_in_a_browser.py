@@ -346,3 +346,20 @@ def test_the_budget_is_changed_while_the_study_runs(bench: Bench, page: Open, br
     until(lambda: bench.writers["digits"].wishes(), "the wish")
     (wish,) = bench.writers["digits"].wishes()
     assert (wish.kind, wish.data) == ("resume", {"budget": {"trials": 60}})
+
+
+def test_a_trial_is_cloned_with_a_change(bench: Bench, page: Open, browser: Any) -> None:
+    study = bench.study()
+    bench.run(study, 0, 0.5)
+    page("?trial=0")
+    see(browser, "#lu-trial", "Trial 0")
+    browser.find_element(By.CSS_SELECTOR, "#lu-values").send_keys("lr=9")
+    click(browser, "#lu-try button", "Try this next")
+    see(browser, "#lu-notice", "lr")
+    field = browser.find_element(By.CSS_SELECTOR, "#lu-values")
+    field.clear()
+    field.send_keys("lr=0.003")
+    click(browser, "#lu-try button", "Try this next")
+    until(lambda: bench.writers["digits"].wishes(), "the wish")
+    (wish,) = bench.writers["digits"].wishes()
+    assert (wish.kind, wish.data) == ("enqueue", {"configuration": {"lr": 0.003}})
