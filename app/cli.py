@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..tools.errors import LuthierError
-from . import chat, devices, evaluating, reading
+from . import chat, devices, evaluating, optimising, reading
 from .deciding import ask, ask_to_resume, ask_to_retry, ask_to_stop_trial, plan_retry
 from .tables import plain, plain_lines
 from .terminal import Detach, Name, NewName, fail, out, print_best, study_named
@@ -35,6 +35,7 @@ app.add_typer(reading.app)
 app.add_typer(devices.app)
 app.add_typer(chat.app)
 app.add_typer(evaluating.app)
+app.add_typer(optimising.app)
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import stat
 import time
@@ -33,12 +32,6 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-@functools.cache
-def _own_start(pid: int) -> int:
-    """Return when this process started; `pid` is its own, and another one after a fork."""
-    return start_ticks(pid) or 0
-
-
 class Process(_Record):
     """A process, named for good by its pid and its start."""
 
@@ -48,14 +41,11 @@ class Process(_Record):
     @classmethod
     def current(cls) -> Process:
         """Return this process."""
-        pid = os.getpid()
-        return cls(pid=pid, start=_own_start(pid))
+        return cls(pid=os.getpid(), start=start_ticks(os.getpid()) or 0)
 
     @property
     def lives(self) -> bool:
         """Whether it still runs."""
-        if self.pid == os.getpid():
-            return self.start == _own_start(self.pid)
         return start_ticks(self.pid) == self.start
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision, which this code reads and writes."""
 
 metadata = MetaData()
@@ -159,4 +159,46 @@ wishes = Table(
     Column("created_at", Float, nullable=False),
     Column("handled_at", Float),
     Index("wishes_of_study", "study_id", "handled_at"),
+)
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    # Hash of the parameters that it began with.
+    Column("base", String(16), nullable=False),
+    Column("state", String(20), nullable=False),
+    # The verdict on the sealed cases, as JSON; NULL before they were opened.
+    Column("sealed", Text),
+    # How often they were.
+    Column("openings", Integer, nullable=False, default=0),
+    Column("created_at", Float, nullable=False),
+)
+
+edits = Table(
+    "edits",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("workflow_id", ForeignKey("workflows.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("proposer", String(40), nullable=False),
+    # Hashes of the parameters that it changes, and of what it makes of them.
+    Column("parent", String(16), nullable=False),
+    Column("made", String(16), nullable=False),
+    Column("diagnosis", Text, nullable=False),
+    Column("changes", Text, nullable=False),
+    Column("refused", Text, nullable=False),
+    Column("diff", Text, nullable=False),
+    Column("decision", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("scores", Text, nullable=False),
+    Column("mean", Float),
+    Column("bound", Float),
+    Column("low_evidence", Boolean, nullable=False),
+    Column("prompt", String(40), nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("dollars", Float),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("workflow_id", "number"),
 )

@@ -138,25 +138,6 @@ def student_mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     return _student(float(runs.mean()), runs.var(ddof=1) / len(runs), len(runs) - 1, level)
 
 
-def paired_lower_bound(differences: ArrayLike, z: float) -> float:
-    """Return `mean - z * sd / sqrt(n)` of paired differences, below which the true mean hardly is.
-
-    It is a rule of acceptance: `z` is chosen by what the rule lets through among many proposals,
-    not by the coverage of one interval.
-
-    Args:
-        differences: Shape (tasks,), the score after less the score before, finite.
-        z: Standard errors below the mean, at least 0.
-
-    Returns:
-        Minus infinity for fewer than two tasks, whose spread nobody knows.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    if len(values) < 2:
-        return -math.inf
-    return float(values.mean() - z * values.std(ddof=1) / math.sqrt(len(values)))
-
-
 def welch_difference(ours: ArrayLike, theirs: ArrayLike, level: float = 0.95) -> Estimate:
     """Return the difference "ours minus theirs" of two means, with Welch's interval.
 

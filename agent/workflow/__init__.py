@@ -1,1 +1,25 @@
-"""Improvement of prompts, search spaces and recipe code from the traces of their runs."""
+"""Workflow optimisation in the style of Trace: parameters, traces, proposals, evidence.
+
+Trace and OptoPrime: Cheng, Nie and Swaminathan, NeurIPS 2024 (arXiv:2406.16218).
+
+    from luthier.agent.workflow import Case, Param, Suite, op, optimise, param
+"""
+
+from .evaluate import Case, Suite
+from .feedback import Feedback
+from .loop import Settings, optimise
+from .params import Param, ParamSet
+from .trace import carry, op, param
+
+__all__ = [
+    "Case",
+    "Feedback",
+    "Param",
+    "ParamSet",
+    "Settings",
+    "Suite",
+    "carry",
+    "op",
+    "optimise",
+    "param",
+]

@@ -29,15 +29,31 @@ from typing import IO, Any
 
 from ...tools.errors import LuthierError
 
-_CHILD = Path(__file__).with_name("sandbox_child.py")
+_JAIL = Path(__file__).with_name("jail.py")
 _TOOLS = ("setpriv", "unshare")
 _BLOCK = 1 << 16
 _LONGEST_MESSAGE = 2_000
 _ENVIRONMENT = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-class SandboxError(LuthierError):
-    """Code cannot be isolated here, or what it was to be given is no JSON."""
+class SandboxError(LuthierError, RuntimeError):
+    """Code cannot be isolated on this machine, so it is not run; or its inputs are no JSON."""
+
+
+class CodeError(LuthierError, RuntimeError):
+    """Code in the sandbox failed; its message is a stranger's."""
+
+    def __init__(self, kind: str, message: str, line: int | None = None) -> None:
+        """Say what failed.
+
+        Args:
+            kind: The type of the exception; `Killed` or `Malformed` if the sandbox found it out.
+            message: Its message, at most 2,000 characters.
+            line: The line of the code, from 1; None if unknown.
+        """
+        where = "" if line is None else f" in line {line}"
+        super().__init__(f"{kind}{where}: {message}")
+        self.kind, self.message, self.line = kind, message, line
 
 
 @dataclass(frozen=True)
@@ -57,25 +73,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why there are no values; untrusted text."""
-
-    type: str
-    """Of the exception, or `Timeout`, `Flood`, `Died`, `Forged` for what the sandbox saw itself."""
-    message: str
-    """At most 2,000 characters."""
-    line: int | None = None
-    """Of the code, from 1; None where it is not known."""
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What a call gave: values, or an error."""
+    """What one run came to."""
 
-    values: tuple[Any, ...]
-    """One of JSON's values an input, in their order; empty if there is an error. Their type and
-    shape are the caller's to check."""
-    error: Failure | None
+    values: list[Any] | None
+    """One of JSON's values for each input, in their order; None if it failed. Their type and shape
+    are the caller's to check."""
+    error: CodeError | None
     seconds: float
     """Wall time."""
 
@@ -95,30 +99,44 @@ def run(
         SandboxError: If `available` has a reason against it, or the inputs are no JSON.
     """
     if reason := available():
-        raise SandboxError(f"Code cannot be run: {reason}.")
+        raise SandboxError(reason)
     return _run(code, function, inputs, limits or Limits())
+
+
+def call(code: str, function: str, inputs: Sequence[Sequence[Any]], **limits: Any) -> list[Any]:
+    """Return the values of `run`.
+
+    Raises:
+        CodeError: If the code failed.
+        SandboxError: As of `run`.
+    """
+    outcome = run(code, function, inputs, Limits(**limits))
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.values is not None
+    return outcome.values
 
 
 @functools.cache
 def available() -> str | None:
-    """Return None if code can be isolated on this machine, else the reason why not.
+    """Return why code cannot be isolated on this machine, None if it can.
 
-    It is found out once a process by a call in the sandbox itself, which needs all of its walls.
+    It is tried out once a process, by a call in the sandbox, which needs all of its walls.
     """
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    hint = "code parameters cannot be trained here, texts and data can"
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         system = f"{platform.system()} on {platform.machine()}"
-        return f"the sandbox needs Linux on x86_64, but this is {system}"
+        return f"the sandbox needs Linux on x86-64 or ARM, but this is {system}; {hint}"
     for tool in _TOOLS:
         if shutil.which(tool) is None:
-            return f"the sandbox needs the program `{tool}` of util-linux, and it is not installed"
-    outcome = _run("def ready():\n    return True\n", "ready", [()], Limits())
-    if outcome.values == (True,):
+            return f"the sandbox needs `{tool}` (Debian: util-linux); {hint}"
+    tried = _run("def f(x):\n    return x", "f", [(7,)], Limits())
+    if tried.values == [7]:
         return None
-    error = outcome.error
-    told = f"{error.type}: {error.message}" if error else "it gave a wrong answer"
+    reason = tried.error or "it answered something else"
     return (
-        f"this machine cannot isolate a process ({told}); the kernel must offer user namespaces, "
-        "Landlock and seccomp, which containers often take away"
+        f"this machine does not let a process be isolated ({reason}); the kernel must offer user "
+        f"namespaces, Landlock and seccomp, which containers often take away; {hint}"
     )
 
 
@@ -142,10 +160,10 @@ def _run(code: str, function: str, inputs: Sequence[Sequence[Any]], limits: Limi
         stdin.write(text)
         stdin.seek(0)
         answer = _answer(_command(), stdin, limits, begun + limits.seconds)
-    result = answer if isinstance(answer, Failure) else _parse(answer, len(inputs))
+    result = answer if isinstance(answer, CodeError) else _parse(answer, len(inputs))
     seconds = time.monotonic() - begun
-    if isinstance(result, Failure):
-        return Outcome((), result, seconds)
+    if isinstance(result, CodeError):
+        return Outcome(None, result, seconds)
     return Outcome(result, None, seconds)
 
 
@@ -153,7 +171,7 @@ def _command() -> list[str]:
     setpriv, unshare = (shutil.which(tool) or tool for tool in _TOOLS)
     dies_with_us = [setpriv, "--pdeathsig", "KILL", "--"]
     walls = [unshare, "--user", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--"]
-    return [*dies_with_us, *walls, sys.executable, "-I", "-S", str(_CHILD)]
+    return [*dies_with_us, *walls, sys.executable, "-I", "-S", str(_JAIL)]
 
 
 def _libraries() -> list[str]:
@@ -169,7 +187,7 @@ def _readable() -> list[str]:
 
 def _answer(
     command: list[str], stdin: IO[bytes], limits: Limits, deadline: float
-) -> bytes | Failure:
+) -> bytes | CodeError:
     """Return what a process wrote before it ended by itself, or why that is worth nothing."""
     with subprocess.Popen(
         command,
@@ -184,15 +202,15 @@ def _answer(
             assert process.stdout is not None
             written = _read(process.stdout, limits.output_bytes, deadline)
             if len(written) > limits.output_bytes:
-                return Failure("Flood", f"It wrote more than {limits.output_bytes} bytes.")
+                return CodeError("Killed", f"it wrote more than {limits.output_bytes} bytes")
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except (TimeoutError, subprocess.TimeoutExpired):
-            return Failure("Timeout", f"It took more than {limits.seconds:g} s.")
+            return CodeError("Killed", f"it took longer than {limits.seconds:g} s")
         finally:
             process.kill()  # its children die with it, and cannot help it
     if code:
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return Failure("Died", f"The process ended {how} before it answered.")
+        return CodeError("Killed", f"it ended {how} before it answered")
     return written
 
 
@@ -215,20 +233,20 @@ def _read(pipe: IO[bytes], most: int, deadline: float) -> bytes:
     return bytes(written)
 
 
-def _parse(answer: bytes, count: int) -> tuple[Any, ...] | Failure:
+def _parse(answer: bytes, count: int) -> list[Any] | CodeError:
     """Read an answer, which the code may have written as it liked."""
     if not answer:
-        return Failure("Died", "The process ended before it answered.")
+        return CodeError("Killed", "it ended before it answered")
     try:
         data = json.loads(answer, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        return Failure("Forged", "The answer is no JSON.")
+        return CodeError("Malformed", "its answer is no JSON")
     match data:
         case {"values": list(values)} if len(data) == 1 and len(values) == count:
-            return tuple(values)
+            return values
         case {"type": str(kind), "message": str(message), "line": int() | None as line}:
-            return Failure(kind[:100], message[:_LONGEST_MESSAGE], line)
-    return Failure("Forged", f"The answer has not the shape of {count} values or of an error.")
+            return CodeError(kind[:100], message[:_LONGEST_MESSAGE], line)
+    return CodeError("Malformed", f"its answer is neither {count} values nor an error")
 
 
 def _refuse(constant: str) -> None:

@@ -6,20 +6,23 @@ A run makes 20 proposals one after another: 20% of them add 0.02 to the score of
 nothing, 40% take 0.02 away. A proposal is seen through noise on every validation task, and becomes
 the next one's parent if the paired lower bound of what it adds is above 0. Scores are either
 measured anew for every comparison, parent and all, or once for each workflow, as an optimiser with
-a cache does: then a parent that was lucky stays lucky.
+a cache does: then a parent that was lucky stays lucky. The other conditions of the rule, which only
+refuse more, are left out.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ...tools.stats import paired_lower_bound
+from ...agent.workflow.accept import Z, judge
 
 PROPOSALS = 20
 RUNS = 2_000
@@ -29,8 +32,8 @@ NOISE = 0.03
 """Standard deviation of a difference of two scores on one task."""
 LIMIT = 0.10
 """Share of accepted edits that may be useless or harmful, for the rule that Luthier uses."""
-TASKS, Z = 16, 2.0
-"""Luthier's rule: that many validation tasks, that many standard errors."""
+TASKS = 16
+"""Validation tasks for which the limit holds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Rates:
         return self.worthless / self.accepted if self.accepted else 0.0
 
 
-def simulate(tasks: int, z: float, *, cached: bool = False, runs: int = RUNS, seed: int = 0) -> Rates:
+def simulate(
+    tasks: int, z: float, *, cached: bool = False, runs: int = RUNS, seed: int = 0
+) -> Rates:
     """Return what the rule `paired_lower_bound(differences, z) > 0` lets through.
 
     Args:
@@ -86,10 +91,15 @@ def _accepted(
     for effect in effects:
         proposal = rng.normal(scale=noise, size=tasks)
         before = parent if cached else rng.normal(scale=noise, size=tasks)
-        taken.append(paired_lower_bound(effect + proposal - before, z) > 0)
-        if taken[-1]:
+        verdict = judge(_named(before), _named(effect + proposal), max_drop=math.inf, z=z)
+        taken.append(verdict.accepted)
+        if verdict.accepted:
             parent = proposal
     return taken
+
+
+def _named(scores: NDArray[np.float64]) -> dict[str, float]:
+    return {str(task): score for task, score in enumerate(scores.tolist())}
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """What the rule of acceptance lets through, by a simulation smaller than the command's."""
 
-from luthier.evals.workflow.acceptance import EFFECTS, LIMIT, PROPOSALS, SHARES, TASKS, Z, simulate
+from luthier.agent.workflow.accept import Z
+from luthier.evals.workflow.acceptance import EFFECTS, LIMIT, PROPOSALS, SHARES, TASKS, simulate
 
 
 def test_few_of_the_edits_that_the_rule_accepts_are_worthless() -> None:

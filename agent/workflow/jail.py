@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import platform
 import resource
 import stat
 import struct
@@ -26,28 +27,48 @@ _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many rights over files each version of Landlock knows; later ones know no more."""
 
-# linux/filter.h, linux/seccomp.h and asm/unistd_64.h
+# linux/filter.h, linux/seccomp.h, linux/audit.h, asm/unistd.h
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-_X86_64, _X32 = 0xC000003E, 0x40000000
-_CLONE, _CLONE3, _CLONE_THREAD = 56, 435, 0x00010000
-_DENIED = (
-    *(57, 58, 59, 322),  # fork, vfork, execve, execveat
-    *(41, 425),  # socket (Landlock lets a process connect to any socket file), io_uring_setup
-    *(157, 109, 112),  # prctl, setpgid, setsid: it could outlive who started it
-    *(101, 310, 311, 434, 438),  # ptrace, process_vm_readv and _writev, pidfd_open and _getfd
-    *(76, 90, 91, 268, 452),  # truncate, chmod, fchmod, fchmodat, fchmodat2: not in Landlock
-    *(92, 93, 94, 260),  # chown, fchown, lchown, fchownat
-    *(132, 235, 261, 280),  # utime, utimes, futimesat, utimensat
-    *(188, 189, 190, 197, 198, 199, 463, 466),  # setxattr and removexattr in their forms
-    *(29, 68, 240, 319),  # shmget, msgget, mq_open, memfd_create: memory beside the address space
-    *(165, 166, 155, 161, 272, 308),  # mount, umount2, pivot_root, chroot, unshare, setns
-    *(428, 429, 430, 431, 432, 433, 442),  # open_tree, move_mount, fsopen … mount_setattr
-    *(246, 320, 175, 313),  # kexec_load, kexec_file_load, init_module, finit_module
-    *(248, 249, 250),  # add_key, request_key, keyctl
-    *(298, 321, 323, 303, 304),  # perf_event_open, bpf, userfaultfd, …_handle_at
-)
+_MACHINES = {"x86_64": (0xC000003E, 56), "aarch64": (0xC00000B7, 220)}
+"""The machine as the filter sees it, and the number of its clone."""
+_X32 = 0x40000000
+_CLONE3, _CLONE_THREAD = 435, 0x00010000
+_DENIED = {
+    "x86_64": (
+        *(57, 58, 59, 322),  # fork, vfork, execve, execveat
+        *(41, 425),  # socket (Landlock lets a process connect to any socket file), io_uring_setup
+        *(157, 109, 112),  # prctl, setpgid, setsid: it could outlive who started it
+        *(101, 310, 311, 434, 438),  # ptrace, process_vm_readv, …_writev, pidfd_open, pidfd_getfd
+        *(76, 90, 91, 268, 452),  # truncate, chmod in its forms: Landlock leaves them
+        *(92, 93, 94, 260),  # chown
+        *(132, 235, 261, 280),  # utime
+        *(188, 189, 190, 197, 198, 199, 463, 466),  # setxattr and removexattr
+        *(29, 68, 240, 319),  # shmget, msgget, mq_open, memfd_create: memory that is not counted
+        *(165, 166, 155, 161, 272, 308),  # mount, umount2, pivot_root, chroot, unshare, setns
+        *(428, 429, 430, 431, 432, 433, 442),  # open_tree, move_mount, fsopen … mount_setattr
+        *(246, 320, 175, 313),  # kexec_load, kexec_file_load, init_module, finit_module
+        *(248, 249, 250),  # add_key, request_key, keyctl
+        *(298, 321, 323, 303, 304),  # perf_event_open, bpf, userfaultfd, …_handle_at
+    ),
+    "aarch64": (  # in the same order; it has no fork, chmod, utime by path alone
+        *(221, 281),
+        *(198, 425),
+        *(167, 154, 157),
+        *(117, 270, 271, 434, 438),
+        *(45, 52, 53, 452),
+        *(54, 55),
+        *(88,),
+        *(5, 6, 7, 14, 15, 16, 463, 466),
+        *(194, 186, 180, 279),
+        *(40, 39, 41, 51, 97, 268),
+        *(428, 429, 430, 431, 432, 433, 442),
+        *(104, 294, 105, 273),
+        *(217, 218, 219),
+        *(241, 280, 282, 264, 265),
+    ),
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -152,20 +173,22 @@ def _allow_reading(paths: list[str]) -> None:
 
 def _filter_calls() -> None:
     """Have the kernel refuse system calls; those that start a thread stay."""
+    machine = platform.machine()
+    architecture, clone = _MACHINES[machine]
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, 1, 0, _X86_64),
+        (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
-        (_AT_LEAST, 0, 1, _X32),  # the same calls by other numbers
+        (_AT_LEAST, 0, 1, _X32),  # the same calls by other numbers, on x86-64
         (_RETURN, 0, 0, _KILL),
         (_EQUAL, 0, 1, _CLONE3),  # its flags lie in memory; C libraries fall back on clone
         (_RETURN, 0, 0, _ENOSYS),
     ]
-    for number in _DENIED:
+    for number in _DENIED[machine]:
         code += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _EPERM)]
     code += [
-        (_EQUAL, 0, 3, _CLONE),
+        (_EQUAL, 0, 3, clone),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
         (_ANY_BIT, 1, 0, _CLONE_THREAD),
         (_RETURN, 0, 0, _EPERM),

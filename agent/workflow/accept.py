@@ -1,0 +1,74 @@
+"""Whether an edit has earned its place: paired, on cases that it was not made for."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+Z = 2.0
+"""Of the lower bound of the mean gain: with 16 cases at most one accepted edit in ten is useless or
+harmful, which 1.28 does not keep (`python -m luthier.evals.workflow.acceptance`)."""
+FEW = 8
+"""With fewer cases than these the evidence is low, whatever the bound says."""
+_MOST_SECONDS = 1.25
+_LEAST_SECONDS = 0.5
+"""Of all cases together; below that a ratio of times is noise."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the cases say of an edit."""
+
+    accepted: bool
+    reason: str
+    mean: float
+    """Mean gain in score."""
+    bound: float
+    """Lower confidence bound of it."""
+    low_evidence: bool
+
+
+def judge(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    *,
+    max_drop: float,
+    guards: Collection[str] = (),
+    seconds: tuple[float, float] = (0.0, 0.0),
+    z: float = Z,
+) -> Verdict:
+    """Compare scores case by case.
+
+    Accepted is what gains more than chance would (mean - z * sd / sqrt(n) > 0), loses no more than
+    `max_drop` on any case and nothing on a guarded one, and is not much slower.
+
+    Args:
+        before: Score by case.
+        after: The same with the edit.
+        max_drop: How much any case may lose.
+        guards: Cases that may lose nothing.
+        seconds: What all cases took before and after.
+        z: Width of the bound, in standard errors.
+    """
+    gains = {name: after[name] - before[name] for name in before}
+    mean, low = statistics.fmean(gains.values()), len(gains) < FEW
+    error = statistics.stdev(gains.values()) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
+    bound = mean - z * error
+
+    def verdict(accepted: bool, reason: str) -> Verdict:
+        return Verdict(accepted, reason, mean, bound, low)
+
+    for name in sorted(set(guards) & gains.keys()):
+        if gains[name] < 0:
+            return verdict(False, f"the guarded case {name!r} loses {-gains[name]:.4g}")
+    worst = min(gains, key=lambda name: gains[name])
+    if gains[worst] < -max_drop:
+        return verdict(False, f"{worst!r} loses {-gains[worst]:.4g}, more than {max_drop:g}")
+    if not bound > 0:
+        return verdict(False, f"a mean gain of {mean:+.4g} is not beyond chance ({bound:+.4g})")
+    slow_before, slow_after = seconds
+    if slow_after > max(_LEAST_SECONDS, _MOST_SECONDS * slow_before):
+        return verdict(False, f"it takes {slow_after:.2f} s instead of {slow_before:.2f} s")
+    return verdict(True, f"a mean gain of {mean:+.4g}, {bound:+.4g} at least")

@@ -1,0 +1,166 @@
+"""Who proposes edits: a language model with the graph, without it, by history alone; or chance."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..llm.answers import LanguageModel, Message, Usage
+from .params import Param
+from .represent import Problem, View, prompt_of
+
+_MOST_TOKENS = 4_000
+_TEMPERATURE = 0.7
+
+
+class Edit(BaseModel):
+    """One parameter's new value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    param: str = Field(max_length=60)
+    new_value_json: str = Field(max_length=40_000)
+    why: str = Field(max_length=1_000)
+
+
+class Proposal(BaseModel):
+    """What is wrong, and what to change; no edits means no change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    diagnosis: str = Field(max_length=4_000)
+    edits: list[Edit] = Field(max_length=20)
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A proposal and what it cost."""
+
+    proposal: Proposal
+    usage: Usage = Usage()
+    prompt: str = ""
+    """Its prompt's id and version."""
+
+
+class Proposer(Protocol):
+    """Makes edits."""
+
+    name: str
+
+    def propose(self, problem: Problem, count: int, seed: int, refused: str = "") -> list[Proposed]:
+        """Return up to `count` proposals; `refused` says why the last one was.
+
+        Raises:
+            LLMError: If there is none because the model failed.
+        """
+
+
+class LLMProposer:
+    """One joint call a proposal, over everything that the view shows."""
+
+    def __init__(self, llm: LanguageModel, view: View = "graph") -> None:
+        """Take a model and a view: `graph`, `masked`, or `history` for OPRO."""
+        self.name = {"graph": "optimizer", "masked": "masked", "history": "opro"}[view]
+        self._llm = llm
+        self._view = view
+
+    def propose(self, problem: Problem, count: int, seed: int, refused: str = "") -> list[Proposed]:
+        """Return `count` proposals, asked for side by side; see `Proposer`."""
+        prompt = prompt_of(problem, self._view, refused)
+        messages = [Message(turn.role, turn.content) for turn in prompt.messages]
+
+        def ask(_: int) -> Proposed:
+            answer = self._llm.ask(
+                messages,
+                Proposal,
+                purpose="workflow",
+                max_tokens=_MOST_TOKENS,
+                temperature=_TEMPERATURE,
+            )
+            return Proposed(answer.value, answer.usage, prompt.key)
+
+        if count == 1:
+            return [ask(0)]
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(ask, range(count)))
+
+
+class RandomProposer:
+    """Edits one parameter blindly: the baseline that everything must beat."""
+
+    name = "random"
+
+    def propose(self, problem: Problem, count: int, seed: int, refused: str = "") -> list[Proposed]:
+        """Return `count` proposals; see `Proposer`."""
+        rng = random.Random(f"{seed}/{len(problem.past)}/{refused}")
+        found = []
+        for _ in range(count):
+            each = problem.params.params[rng.choice(sorted(problem.allowed))]
+            value = json.dumps(_CHANGES[each.kind](each, rng))
+            edit = Edit(param=each.name, new_value_json=value, why="chance")
+            found.append(Proposed(Proposal(diagnosis="none: an edit by chance", edits=[edit])))
+        return found
+
+
+def _other_number(each: Param, rng: random.Random) -> Any:
+    low, high = map(float, re.findall(r"-?[\d.]+(?:e[+-]?\d+)?", each.rule)[-2:])
+    drawn = rng.uniform(low, high)
+    return round(drawn) if isinstance(each.value, int) else drawn
+
+
+def _other_text(each: Param, rng: random.Random) -> str:
+    parts = re.split(r"(?<=[.\n])\s+", each.value)
+    if len(parts) > 1:
+        parts.pop(rng.randrange(len(parts)))
+    return " ".join(parts)
+
+
+def _other_data(each: Param, rng: random.Random) -> Any:
+    """Return the data with one of its numbers scaled."""
+    data = json.loads(json.dumps(each.value))
+    spots = list(_numbers(data))
+    if spots:
+        holder, key = rng.choice(spots)
+        scaled = holder[key] * 2.0 ** rng.uniform(-2.0, 2.0)
+        holder[key] = round(scaled) if isinstance(holder[key], int) else scaled
+    return data
+
+
+def _numbers(data: Any) -> Any:
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in items:
+        if isinstance(value, dict | list):
+            yield from _numbers(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield data, key
+
+
+def _other_code(each: Param, rng: random.Random) -> str:
+    """Return the code with one of its numbers scaled."""
+    numbers = list(re.finditer(r"(?<![\w.])\d+(?:\.\d+)?", each.value))
+    if not numbers:
+        return str(each.value)
+    found = rng.choice(numbers)
+    scaled = float(found[0]) * 2.0 ** rng.uniform(-2.0, 2.0)
+    text = f"{scaled:.3g}" if "." in found[0] else str(round(scaled))
+    return f"{each.value[: found.start()]}{text}{each.value[found.end() :]}"
+
+
+_CHANGES: dict[str, Callable[[Param, random.Random], Any]] = {
+    "number": _other_number,
+    "text": _other_text,
+    "json": _other_data,
+    "code": _other_code,
+}
+
+
+def merged(first: Proposed, repaired: Proposed) -> Proposed:
+    """Return a repaired proposal with what both calls cost."""
+    return replace(repaired, usage=first.usage + repaired.usage)

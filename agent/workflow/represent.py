@@ -1,0 +1,150 @@
+"""The problem as a proposer reads it: what ran, on which parameters, and what came of it.
+
+The sections are OptoPrime's (arXiv:2406.16218, section 4.2): documentation and code of the ops,
+variables with their constraints, inputs, intermediate values, outputs, feedback; and the memory of
+earlier edits, which Trace leaves out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import reprlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...prompts.loading import Prompt, render
+from .feedback import redacted
+from .params import Param, ParamSet
+from .trace import Node, Rollout
+
+View = Literal["graph", "masked", "history"]
+"""What a proposer sees: all; all but the graph; scores of earlier edits alone (OPRO, Yang et al.,
+arXiv:2309.03409)."""
+_MOST_NODES = 60
+_LONGEST_VALUE = 160
+_LONGEST_CODE = 1_200
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run that the proposer is told of."""
+
+    case: str
+    rollout: Rollout
+    nodes: Sequence[Node]
+    """The minimal subgraph."""
+    feedback: str
+
+
+@dataclass(frozen=True)
+class Past:
+    """An earlier proposal and what became of it."""
+
+    diff: str
+    diagnosis: str
+    decision: str
+    """`accepted`, or why not."""
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a proposal may be made of."""
+
+    params: ParamSet
+    allowed: frozenset[str]
+    """The parameters that the runs depend on, and that alone may be edited."""
+    runs: Sequence[Run]
+    past: Sequence[Past]
+    objective: str
+
+
+def prompt_of(problem: Problem, view: View, refused: str = "") -> Prompt:
+    """Return the prompt of one step; the same problem gives the same prompt.
+
+    Args:
+        problem: The problem.
+        view: How much of it is shown.
+        refused: Why the last answer was refused, if it is to be mended.
+    """
+    graph = view == "graph"
+    return render(
+        "workflow",
+        objective=problem.objective,
+        code="\n\n".join(_code(problem.runs)) if graph else "",
+        variables="\n\n".join(_variable(problem.params.params[n]) for n in sorted(problem.allowed)),
+        values="\n\n".join(_values(run) for run in problem.runs) if graph else "",
+        feedback="" if view == "history" else "\n\n".join(_feedback(r) for r in problem.runs),
+        past="\n\n".join(map(_past, problem.past)),
+        refused=refused,
+    )
+
+
+def _code(runs: Iterable[Run]) -> list[str]:
+    seen: dict[str, str] = {}
+    for run in runs:
+        for node in run.nodes:
+            if node.function is not None and node.name not in seen:
+                seen[node.name] = _source(node)
+    return list(seen.values())
+
+
+def _source(node: Node) -> str:
+    try:
+        text = inspect.cleandoc(inspect.getsource(node.function))  # type: ignore[arg-type]
+    except (OSError, TypeError):
+        text = f"def {node.name}(...): {inspect.getdoc(node.function) or ''}"
+    return text if len(text) <= _LONGEST_CODE else f"{text[:_LONGEST_CODE]}\n..."
+
+
+def _variable(each: Param) -> str:
+    about = f"{each.name}: {each.doc}\n" if each.doc else f"{each.name}\n"
+    return f"{about}constraint: {each.rule}\nvalue:\n{each.shown()}"
+
+
+def _values(run: Run) -> str:
+    """Return the calls of a run in order, each with where its inputs come from."""
+    nodes = list(run.nodes)
+    left_out = max(0, len(nodes) - _MOST_NODES)
+    lines = [f"run {run.case}:"]
+    if left_out:
+        lines.append(f"({left_out} earlier calls are left out)")
+    for node in nodes[left_out:]:
+        if node.function is None:
+            lines.append(f"v{node.index} = param({', '.join(node.reads)})")
+            continue
+        args, kwargs = node.inputs
+        given = [_short(value) for value in args]
+        given += [f"{name}={_short(value)}" for name, value in kwargs.items()]
+        parents = ", ".join(f"v{i}" for i in sorted(node.parents))
+        by = f" [from {parents}]" if parents else ""
+        reads = f" [reads {', '.join(sorted(node.reads))}]" if node.reads else ""
+        came = f"raised {type(node.error).__name__}" if node.error else _short(node.output)
+        lines.append(f"v{node.index} = {node.name}({', '.join(given)}){by}{reads} = {came}")
+    return redacted("\n".join(lines))
+
+
+class _Repr(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = _LONGEST_VALUE
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 6
+        self.maxlevel = 3
+
+
+_REPR = _Repr()
+
+
+def _short(value: object) -> str:
+    text = _REPR.repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _feedback(run: Run) -> str:
+    return f"run {run.case}: {run.feedback}"
+
+
+def _past(past: Past) -> str:
+    score = "" if past.score is None else f", mean score {past.score:.6g}"
+    return f"{past.decision}{score}; {past.diagnosis}\n{past.diff}"

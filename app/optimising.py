@@ -1,0 +1,229 @@
+"""The commands that improve a workflow by edits, and look their evidence over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from .tables import number_text, plain, plain_lines
+from .terminal import fail, out
+
+if TYPE_CHECKING:
+    from ..agent.workflow.files import Pipeline
+    from ..agent.workflow.propose import Proposer
+    from ..tools.edits import EditLedger, EditRecord
+
+app = typer.Typer()
+patch = typer.Typer(name="patch", help="Look over, apply and take back what `optimise` found.")
+app.add_typer(patch)
+
+By = Literal["optimizer", "masked", "opro", "random"]
+File = Annotated[Path, typer.Argument(help="A file that defines workflow, params and suite.")]
+SuiteFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--suite", help="The file that defines the suite, if it is another one."),
+]
+RunName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--name", help="The run's name; by default the file's."),
+]
+
+
+@app.command()
+def optimise(
+    pipeline: File,
+    suite: SuiteFile = None,
+    name: RunName = None,
+    steps: Annotated[int, typer.Option(min=1, help="Edits to ask for.")] = 10,
+    candidates: Annotated[int, typer.Option(min=1, max=8, help="Proposals a step.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Cases that run at a time.")] = 1,
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.0, help="Begin no step after that."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    by: Annotated[By, typer.Option(help="Who proposes; the others are baselines.")] = "optimizer",
+) -> None:
+    """Improve a workflow's prompts, data and code; nothing is changed before you apply it."""
+    from ..agent.workflow import Settings
+    from ..agent.workflow import optimise as run
+    from ..agent.workflow.files import load_pipeline
+
+    found = load_pipeline(pipeline, suite)
+    settings = Settings(
+        steps=steps,
+        candidates=candidates,
+        workers=workers,
+        seed=seed,
+        seconds=None if minutes is None else 60.0 * minutes,
+    )
+    run_name = name or pipeline.stem
+    done = run(
+        found.workflow,
+        found.params,
+        found.suite,
+        _proposer(by),
+        objective=found.objective,
+        settings=settings,
+        ledger=_ledger(),
+        name=run_name,
+        on_edit=_tell,
+    )
+    console = out()
+    accepted = sum(edit.accepted for edit in done.edits)
+    text = f"{accepted} of {len(done.edits)} edits accepted; {done.ended}."
+    console.print(plain(text), markup=False, highlight=False)
+    if done.sealed is not None:
+        sealed = f"On the sealed cases: a mean gain of {done.sealed.mean:+.4g}."
+        console.print(sealed, markup=False, highlight=False)
+    for note in done.notes:
+        console.print(plain(note), style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if accepted:
+        next_step = f"Next: luthier patch show {run_name}"
+        console.print(next_step, markup=False, highlight=False)
+
+
+def _proposer(by: By) -> Proposer:
+    from ..agent.llm.client import language_model
+    from ..agent.llm.settings import HOW_TO
+    from ..agent.workflow.propose import LLMProposer, RandomProposer
+    from ..agent.workflow.represent import View
+
+    if by == "random":
+        return RandomProposer()
+    llm = language_model()
+    if llm is None:
+        fail(f"edits are proposed by a language model: {HOW_TO}; or try --by random")
+    views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
+    return LLMProposer(llm, views[by])
+
+
+def _ledger() -> EditLedger:
+    from ..tools.database import open_database
+    from ..tools.edits import EditLedger
+    from ..tools.workspace import find_workspace
+
+    return EditLedger(open_database(find_workspace().ledger_path))
+
+
+def _tell(edit: EditRecord) -> None:
+    style = "green" if edit.accepted else "dim"
+    text = f"edit {edit.number} {edit.decision}: {edit.reason}"
+    out().print(plain(text), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+@patch.command()
+def show(name: Annotated[str, typer.Argument(help="The run's name.")]) -> None:
+    """Show the accepted edits of a run, each with its evidence."""
+    ledger, console = _ledger(), out()
+    workflow = ledger.workflow(name)
+    edits = ledger.edits(workflow)
+    accepted = [edit for edit in edits if edit.accepted]
+    for edit in accepted:
+        _show(edit)
+    refused = [edit for edit in edits if not edit.accepted]
+    tokens = sum(edit.tokens for edit in edits)
+    text = f"{len(accepted)} accepted, {len(refused)} not; {tokens:,} tokens in all."
+    console.print(text, markup=False, highlight=False)
+    for edit in refused:
+        console.print(
+            plain(f"  edit {edit.number} {edit.decision}: {edit.reason}"),
+            style="dim",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    if workflow.sealed is not None:
+        text = f"On the sealed cases: {workflow.sealed['mean']:+.4g}, {workflow.sealed['reason']}."
+        console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def _show(edit: EditRecord) -> None:
+    console = out()
+    console.print(f"[bold]edit {edit.number}[/bold] by {plain(edit.proposer)}", highlight=False)
+    console.print(plain(edit.diagnosis), markup=False, highlight=False, soft_wrap=True)
+    for line in plain_lines(edit.diff).split("\n"):
+        style = {"+": "green", "-": "red"}.get(line[:1], "dim")
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    for case, (before, after) in edit.scores.items():
+        text = f"  {plain(case):24} {number_text(before):>10} {number_text(after):>10}"
+        console.print(f"{text}  {after - before:+.4g}", markup=False, highlight=False)
+    low = "; low evidence: too few cases" if edit.low_evidence else ""
+    mean, bound = edit.mean or 0.0, edit.bound or 0.0
+    text = f"  mean gain {mean:+.4g}, at least {bound:+.4g}{low}; {edit.tokens:,} tokens"
+    console.print(text, markup=False, highlight=False)
+    for param, reason in edit.refused.items():
+        text = f"  refused {plain(param)}: {plain(reason)}"
+        console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+@patch.command("apply")
+def apply_(
+    pipeline: File,
+    suite: SuiteFile = None,
+    name: RunName = None,
+    without: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(metavar="EDIT", help="Leave this edit out; the rest is measured anew."),
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option(help="Also with low evidence, or where the rest gains nothing.")
+    ] = False,
+) -> None:
+    """Apply a run's accepted edits; they stand beside the file, which stays as it is."""
+    from ..agent.workflow.files import apply, load_pipeline, patch_path
+
+    found = load_pipeline(pipeline, suite)
+    run_name = name or pipeline.stem
+    ledger = _ledger()
+    edits = ledger.edits(ledger.workflow(run_name))
+    left_out = set(without or ())
+    accepted = [edit for edit in edits if edit.accepted]
+    if unknown := left_out - {edit.number for edit in accepted}:
+        fail(f"edit {min(unknown)} is none of the accepted ones; `luthier patch show {run_name}`")
+    values = {k: v for e in accepted if e.number not in left_out for k, v in e.changes.items()}
+    if not values:
+        fail(f"no edit of {run_name!r} is left to apply; see `luthier patch show {run_name}`")
+    if not anyway:
+        _check_evidence(found, values, accepted, measure=bool(left_out))
+    apply(found, run_name, values)
+    text = f"Applied: {', '.join(sorted(values))}, in {plain(patch_path(pipeline))}."
+    out().print(text, markup=False, highlight=False, soft_wrap=True)
+    out().print(
+        f"Back: luthier patch revert {plain(pipeline)} --name {plain(run_name)}", markup=False
+    )
+
+
+def _check_evidence(
+    found: Pipeline, values: dict[str, object], accepted: list[EditRecord], *, measure: bool
+) -> None:
+    """See that what is applied has earned it; edits interact, so a part is measured by itself."""
+    from ..agent.workflow.accept import judge
+    from ..agent.workflow.evaluate import Evaluator, split
+
+    if any(edit.low_evidence for edit in accepted):
+        fail("too few cases decided on these edits to believe them; --anyway applies them still")
+    if not measure:
+        return
+    evaluator = Evaluator(found.workflow, found.suite)
+    cases = split(found.suite).validation
+    before, after = (
+        {n: r.score for n, r in evaluator.evaluate(params, cases).items()}
+        for params in (found.params, found.params.but(values))
+    )
+    verdict = judge(before, after, max_drop=found.suite.max_drop, guards=found.suite.guards)
+    out().print(f"Without them: {verdict.reason}.", markup=False, highlight=False, soft_wrap=True)
+    if not verdict.accepted:
+        fail("what is left has not earned its place; --anyway applies it all the same")
+
+
+@patch.command()
+def revert(pipeline: File, name: RunName = None) -> None:
+    """Take an applied patch back."""
+    from ..agent.workflow.files import revert as take_back
+
+    run_name = name or pipeline.stem
+    take_back(pipeline, run_name)
+    out().print(f"Reverted {plain(run_name)}.", markup=False, highlight=False)

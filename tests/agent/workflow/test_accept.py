@@ -1,0 +1,57 @@
+"""When an edit has earned its place."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from luthier.agent.workflow.accept import judge
+
+N = 16
+BEFORE = {f"case{i}": 0.5 for i in range(N)}
+
+
+def after(*gains: float) -> dict[str, float]:
+    return {name: 0.5 + gains[i % len(gains)] for i, name in enumerate(BEFORE)}
+
+
+def test_a_gain_everywhere_is_accepted_with_its_bound() -> None:
+    verdict = judge(BEFORE, after(0.10, 0.12), max_drop=0.02)
+    assert verdict.accepted
+    assert verdict.mean == pytest.approx(0.11)
+    assert 0.10 < verdict.bound < 0.11
+
+
+def test_a_mean_that_chance_may_have_made_is_not() -> None:
+    verdict = judge(BEFORE, after(0.2, -0.15), max_drop=0.5)
+    assert not verdict.accepted
+    assert "not beyond chance" in verdict.reason
+
+
+def test_one_case_that_loses_much_ends_it_whatever_the_others_gain() -> None:
+    found = after(0.3)
+    found["case3"] = 0.4
+    assert "'case3' loses 0.1" in judge(BEFORE, found, max_drop=0.05).reason
+
+
+def test_a_guarded_case_may_lose_nothing() -> None:
+    found = after(0.3)
+    found["case3"] = 0.499
+    assert judge(BEFORE, found, max_drop=0.05).accepted
+    assert "guarded case 'case3'" in judge(BEFORE, found, max_drop=0.05, guards=["case3"]).reason
+
+
+def test_what_is_much_slower_is_not_accepted_and_milliseconds_do_not_count() -> None:
+    assert "it takes 10.00 s" in judge(BEFORE, after(0.1), max_drop=0, seconds=(4, 10)).reason
+    assert judge(BEFORE, after(0.1), max_drop=0, seconds=(0.01, 0.1)).accepted
+
+
+def test_with_few_cases_the_evidence_is_low() -> None:
+    few = {name: 0.5 for name in ("a", "b", "c")}
+    assert judge(few, dict.fromkeys(few, 0.9), max_drop=0).low_evidence
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=20))
+def test_nothing_is_accepted_that_does_not_gain_on_the_mean(gains: list[float]) -> None:
+    before = {str(i): 0.0 for i in range(len(gains))}
+    verdict = judge(before, {str(i): gain for i, gain in enumerate(gains)}, max_drop=2.0)
+    assert verdict.bound <= verdict.mean + 1e-12
+    assert not verdict.accepted or verdict.mean > 0
