@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..agent.tune import tune
+from ..agent.workflow import sandbox
 from ..tools.devices import plan_devices
 from ..tools.executor_spec import Executor
 from ..tools.leases import Leases
@@ -170,6 +171,11 @@ def leases() -> float:
         return (time.perf_counter() - begun) / _LEASES
 
 
+def sandbox_call() -> float:
+    """Return the time of a call of an empty function in the sandbox."""
+    return sandbox.run("def nothing():\n    pass\n", "nothing", [()]).seconds
+
+
 def measure() -> list[Row]:
     """Measure everything; it takes about four minutes."""
     imports = "import typer, rich, pydantic"
@@ -197,6 +203,7 @@ def measure() -> list[Row]:
             process_seconds([sys.executable, "-c", imports]),
             limit=2.5,
         ),
+        Row("empty call in the sandbox", _median(sandbox_call), "500 ms", 0.5, limit=1.0),
         Row("lease of a trial", _median(leases), "3 ms", 0.003, limit=1.0),
         Row(
             "loop, a trial",
