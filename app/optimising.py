@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -90,20 +90,12 @@ def optimise(
 
 @contextmanager
 def _proposer(by: By) -> Iterator[Proposer]:
-    from ..agent.llm.client import language_model
-    from ..agent.llm.settings import HOW_TO
-    from ..agent.workflow.propose import LLMProposer, RandomProposer
+    from ..agent.workflow.propose import RandomProposer, configured
     from ..agent.workflow.represent import View
 
-    if by == "random":
-        yield RandomProposer()
-        return
-    llm = language_model()
-    if llm is None:
-        fail(f"edits are proposed by a language model: {HOW_TO}; or try --by random")
     views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
-    with llm:
-        yield LLMProposer(llm, views[by])
+    with nullcontext(RandomProposer()) if by == "random" else configured(views[by]) as proposer:
+        yield proposer
 
 
 @contextmanager
