@@ -103,7 +103,27 @@ def advise(
         LLMError: If the model gives no answer, or too few usable configurations.
     """
     conversation = Conversation(llm, seconds)
-    best = history.best(problem) if history.values else None
+    with conversation.accounted():
+        advice = _ideas(conversation, problem, history, seed, start_up, past, left)
+    return replace(
+        advice,
+        seen=len(history.complete),
+        best=history.best(problem) if history.values else None,
+        prompts=tuple(conversation.prompts),
+        usage=conversation.usage,
+        faults=dict(+conversation.faults),
+    )
+
+
+def _ideas(
+    conversation: Conversation,
+    problem: Problem,
+    history: History,
+    seed: int,
+    start_up: int,
+    past: Sequence[Neighbour],
+    left: int | None,
+) -> Advice:
     if len(history.complete) < LEAST_TRIALS:
         warm = warm_start(conversation, problem, start_up, seed=seed, past=past)
         if warm.error is not None:
@@ -111,24 +131,15 @@ def advise(
         starts = [start for start in warm.starts if start.origin in ("past study", "llm")]
         configurations = tuple(start.configuration for start in starts)
         reasons = tuple(start.reason for start in starts)
-        advice = Advice(configurations, WARM_START, "", reasons)
-    else:
-        wanted = candidates_wanted(problem, history)
-        proposed = propose_candidates(conversation, problem, history, wanted, seed=seed, left=left)
-        require(proposed.configurations, LEAST_CANDIDATES, conversation.faults)
-        surrogate = TableSurrogate(conversation, problem, history, seed)
-        predictions = surrogate.predict(proposed.configurations)
-        said = f": {proposed.why}" if proposed.why else ""
-        why = f"aimed at {proposed.target}{said}"
-        advice = Advice(proposed.configurations, SOURCE, why, predictions=predictions)
-    return replace(
-        advice,
-        seen=len(history.complete),
-        best=best,
-        prompts=tuple(conversation.prompts),
-        usage=conversation.usage,
-        faults=dict(+conversation.faults),
-    )
+        return Advice(configurations, WARM_START, "", reasons)
+    wanted = candidates_wanted(problem, history)
+    proposed = propose_candidates(conversation, problem, history, wanted, seed=seed, left=left)
+    require(proposed.configurations, LEAST_CANDIDATES, conversation.faults)
+    surrogate = TableSurrogate(conversation, problem, history, seed)
+    predictions = surrogate.predict(proposed.configurations)
+    said = f": {proposed.why}" if proposed.why else ""
+    why = f"aimed at {proposed.target}{said}"
+    return Advice(proposed.configurations, SOURCE, why, predictions=predictions)
 
 
 def examine(
@@ -159,7 +170,8 @@ def examine(
     def surrogate(known: History) -> TableSurrogate:
         return TableSurrogate(conversation, problem, known, seed)
 
-    pairs = held_out(surrogate, history, folds=2)
+    with conversation.accounted():
+        pairs = held_out(surrogate, history, folds=2)
     return Exam(correlation_of(pairs), conversation.usage, dict(+conversation.faults))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -60,17 +62,18 @@ def optimise(
         seconds=None if minutes is None else 60.0 * minutes,
     )
     run_name = name or pipeline.stem
-    done = run(
-        found.workflow,
-        found.params,
-        found.suite,
-        _proposer(by),
-        objective=found.objective,
-        settings=settings,
-        ledger=_ledger(),
-        name=run_name,
-        on_edit=_tell,
-    )
+    with _proposer(by) as proposer, _ledger() as ledger:
+        done = run(
+            found.workflow,
+            found.params,
+            found.suite,
+            proposer,
+            objective=found.objective,
+            settings=settings,
+            ledger=ledger,
+            name=run_name,
+            on_edit=_tell,
+        )
     console = out()
     accepted = sum(edit.accepted for edit in done.edits)
     text = f"{accepted} of {len(done.edits)} edits accepted; {done.ended}."
@@ -85,27 +88,35 @@ def optimise(
         console.print(next_step, markup=False, highlight=False)
 
 
-def _proposer(by: By) -> Proposer:
+@contextmanager
+def _proposer(by: By) -> Iterator[Proposer]:
     from ..agent.llm.client import language_model
     from ..agent.llm.settings import HOW_TO
     from ..agent.workflow.propose import LLMProposer, RandomProposer
     from ..agent.workflow.represent import View
 
     if by == "random":
-        return RandomProposer()
+        yield RandomProposer()
+        return
     llm = language_model()
     if llm is None:
         fail(f"edits are proposed by a language model: {HOW_TO}; or try --by random")
     views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
-    return LLMProposer(llm, views[by])
+    with llm:
+        yield LLMProposer(llm, views[by])
 
 
-def _ledger() -> EditLedger:
+@contextmanager
+def _ledger() -> Iterator[EditLedger]:
     from ..tools.database import open_database
     from ..tools.edits import EditLedger
     from ..tools.workspace import find_workspace
 
-    return EditLedger(open_database(find_workspace().ledger_path))
+    database = open_database(find_workspace().ledger_path)
+    try:
+        yield EditLedger(database)
+    finally:
+        database.close()
 
 
 def _tell(edit: EditRecord) -> None:
@@ -116,18 +127,21 @@ def _tell(edit: EditRecord) -> None:
 
 @patch.command()
 def show(name: Annotated[str, typer.Argument(help="The run's name.")]) -> None:
-    """Show the accepted edits of a run, each with its evidence."""
-    ledger, console = _ledger(), out()
-    workflow = ledger.workflow(name)
-    edits = ledger.edits(workflow)
-    accepted = [edit for edit in edits if edit.accepted]
-    for edit in accepted:
+    """Show the edits that lead to a run's best parameters, each with its evidence."""
+    from ..tools.edits import lineage
+
+    console = out()
+    with _ledger() as ledger:
+        workflow = ledger.workflow(name)
+        edits = ledger.edits(workflow)
+    line = lineage(edits)
+    for edit in line:
         _show(edit)
-    refused = [edit for edit in edits if not edit.accepted]
+    others = [edit for edit in edits if edit not in line]
     tokens = sum(edit.tokens for edit in edits)
-    text = f"{len(accepted)} accepted, {len(refused)} not; {tokens:,} tokens in all."
+    text = f"{len(line)} lead to the best, {len(others)} do not; {tokens:,} tokens in all."
     console.print(text, markup=False, highlight=False)
-    for edit in refused:
+    for edit in others:
         console.print(
             plain(f"  edit {edit.number} {edit.decision}: {edit.reason}"),
             style="dim",
@@ -174,15 +188,16 @@ def apply_(
 ) -> None:
     """Apply a run's accepted edits; they stand beside the file, which stays as it is."""
     from ..agent.workflow.files import apply, load_pipeline, patch_path
+    from ..tools.edits import lineage
 
     found = load_pipeline(pipeline, suite)
     run_name = name or pipeline.stem
-    ledger = _ledger()
-    edits = ledger.edits(ledger.workflow(run_name))
     left_out = set(without or ())
-    accepted = [edit for edit in edits if edit.accepted]
+    with _ledger() as ledger:
+        accepted = lineage(ledger.edits(ledger.workflow(run_name)))
     if unknown := left_out - {edit.number for edit in accepted}:
-        fail(f"edit {min(unknown)} is none of the accepted ones; `luthier patch show {run_name}`")
+        way = f"`luthier patch show {run_name}`"
+        fail(f"edit {min(unknown)} is none of those that lead to the best; {way} lists them")
     values = {k: v for e in accepted if e.number not in left_out for k, v in e.changes.items()}
     if not values:
         fail(f"no edit of {run_name!r} is left to apply; see `luthier patch show {run_name}`")

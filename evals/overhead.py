@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..agent.tune import tune
-from ..agent.workflow import sandbox
+from ..agent.workflow import ParamSet, op, sandbox
+from ..agent.workflow.trace import rollout
 from ..tools.devices import plan_devices
 from ..tools.executor_spec import Executor
 from ..tools.leases import Leases
@@ -33,6 +34,7 @@ _REPEATS = 5
 _LOOP_TRIALS = 60
 _STUDY_TRIALS = 40
 _LEASES = 50
+_OPS = 300
 _SLOTS = 2
 
 
@@ -176,6 +178,23 @@ def sandbox_call() -> float:
     return sandbox.run("def nothing():\n    pass\n", "nothing", [()]).seconds
 
 
+def tracing() -> float:
+    """Return by how much tracing prolongs a chain of 300 ops."""
+    return _chain_seconds(op(_boxed)) - _chain_seconds(_boxed)
+
+
+def _boxed(value: list[int]) -> list[int]:
+    return [*value[-1:], 1]
+
+
+def _chain_seconds(step: Callable[[list[int]], list[int]]) -> float:
+    with rollout(ParamSet([])):
+        begun, value = time.perf_counter(), [1]
+        for _ in range(_OPS):
+            value = step(value)
+        return time.perf_counter() - begun
+
+
 def measure() -> list[Row]:
     """Measure everything; it takes about four minutes."""
     imports = "import typer, rich, pydantic"
@@ -204,6 +223,7 @@ def measure() -> list[Row]:
             limit=2.5,
         ),
         Row("empty call in the sandbox", _median(sandbox_call), "500 ms", 0.5, limit=1.0),
+        Row(f"tracing, {_OPS} ops", _median(tracing), "20 µs an op", _OPS * 20e-6, limit=1.0),
         Row("lease of a trial", _median(leases), "3 ms", 0.003, limit=1.0),
         Row(
             "loop, a trial",

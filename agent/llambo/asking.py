@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -37,6 +38,15 @@ class Conversation:
         """The prompts that were used, as `id@version`, in order."""
         self.faults: Counter[Fault] = Counter()
         """What was wrong with the answers."""
+
+    @contextmanager
+    def accounted(self) -> Iterator[None]:
+        """Let a failure of the block say what all calls have cost, not only the last one."""
+        try:
+            yield
+        except LLMError as error:
+            error.usage = self.usage
+            raise
 
     def ask(self, prompt: Prompt, schema: type[T], *, max_tokens: int, temperature: float) -> T:
         """Return an answer in a form.

@@ -14,6 +14,8 @@ from .answers import Cause, LLMError
 _LONGEST_DETAIL = 200
 _TOO_LONG = re.compile(r"context.{0,12}(length|size|window)|maximum context|too many tokens", re.I)
 _EXHAUSTED = re.compile(r"insufficient_quota|exceeded your current quota", re.I)
+_UNREAD = re.compile(r"validation error|literal_error|extra_forbidden|unsupported", re.I)
+"""How servers say 500 of a request that they cannot read (llama-cpp-python's does)."""
 
 
 class Failure(LLMError):
@@ -56,6 +58,8 @@ def failure_of(
             f"the prompt is too long for {model!r} ({said}); {advice}", "context_too_small"
         )
     if status in (400, 422) or (status == 403 and "logprob" in body):
+        return None
+    if status == 500 and _UNREAD.search(body):
         return None
     if status == 401:
         return Failure(f"the key is refused ({said}); check LUTHIER_LLM_API_KEY", "unauthorized")

@@ -67,7 +67,13 @@ def probe(settings: Settings, seconds: float = _SECONDS) -> list[Probed]:
     end = time.monotonic() + seconds
     with Client(Line(settings)) as client:
         started = time.monotonic()
-        client.sample(_ASKED, 1, purpose=_PURPOSE, max_tokens=16, seconds=seconds)
+        try:
+            client.sample(_ASKED, 1, purpose=_PURPOSE, max_tokens=16, seconds=seconds)
+            said = "answers"
+        except LLMError as error:
+            if error.cause != "empty":
+                raise
+            said = "has nothing to say to a simple question, and answers"
         took = time.monotonic() - started
         known = client.abilities
     left = max(_LEAST_SECONDS, end - time.monotonic())
@@ -80,7 +86,7 @@ def probe(settings: Settings, seconds: float = _SECONDS) -> list[Probed]:
                 return Probed(check.what, None, f"could not be told: {error}")
         return Probed(check.what, works, "works" if works else f"missing: {check.without}")
 
-    chat = Probed("chat", True, f"answers in {took:.1f} s; {_price(settings)}")
+    chat = Probed("chat", True, f"{said} in {took:.1f} s; {_price(settings)}")
     checks = [check for check in _CHECKS if settings.context or check.works is not _context]
     with ThreadPoolExecutor(settings.concurrency) as pool:
         return [chat, *pool.map(look, checks)]

@@ -184,7 +184,8 @@ def optimise(
         on_edit(edit)
 
     begun, failures, ended = time.monotonic(), 0, f"{settings.steps} steps are done"
-    for step in range(len(search.edits), settings.steps):
+    done = -(-len(search.edits) // settings.candidates)
+    for step in range(done, settings.steps):
         if settings.seconds is not None and time.monotonic() - begun > settings.seconds:
             ended = f"the {settings.seconds:g} s are used"
             break
@@ -265,9 +266,10 @@ def _tried(
     if checked.refused:
         first = checked
         try:
-            (repaired,) = proposer.propose(problem, 1, search.settings.seed + step, first.complaint)
-            proposed = merged(proposed, repaired)
-            checked = check(proposed.proposal, parent, problem.allowed, secrets)
+            answers = proposer.propose(problem, 1, search.settings.seed + step, first.complaint)
+            for repaired in answers[:1]:
+                proposed = merged(proposed, repaired)
+                checked = check(proposed.proposal, parent, problem.allowed, secrets)
         except LLMError as error:
             proposed = replace(proposed, usage=proposed.usage + error.usage)
         checked = Checked(checked.values, {**first.refused, **checked.refused})
@@ -328,7 +330,11 @@ def _cascade(
         {n: r.score for n, r in after.items()},
         max_drop=search.evaluator.suite.max_drop,
         guards=search.evaluator.suite.guards,
-        seconds=(sum(r.seconds for r in before.values()), sum(r.seconds for r in after.values())),
+        seconds={
+            name: (before[name].seconds, after[name].seconds)
+            for name in before
+            if before[name].feedback.error is None and after[name].feedback.error is None
+        },
         z=search.settings.z,
     )
     scores = {name: (before[name].score, after[name].score) for name in before}

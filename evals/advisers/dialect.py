@@ -46,6 +46,9 @@ class Endpoint:
     usage: bool = True
     temperature: bool = True
     """Whether another temperature than 1 may be asked for."""
+    confused: bool = False
+    """Whether it takes a request that it cannot read for an error of its own, as the server of
+    llama-cpp-python does."""
     max_tokens: bool = True
     """Whether `max_tokens` is known; if not, only `max_completion_tokens` is."""
 
@@ -169,6 +172,9 @@ def _refuse_unsupported(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
         ),
     ]
     for wrong, param, message in checks:
+        if wrong and endpoint.confused:
+            text = f"1 validation error: {{'type': 'literal_error', 'loc': ('body', {param!r})}}"
+            raise Refusal(Status(500, text))
         if wrong:
             raise Refusal(Status(400, message, param=param, kind="unsupported_parameter"))
 

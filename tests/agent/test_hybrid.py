@@ -181,7 +181,7 @@ def test_ideas_that_are_fresh_serve_several_trials_and_are_paid_once(sphere: Tas
     assert paid
 
 
-@pytest.mark.parametrize("name", ["expert", "novice"])
+@pytest.mark.parametrize("name", ["expert", "novice", "stubborn", "garbage"])
 def test_all_that_the_model_costs_is_told_the_exam_too(sphere: Task, name: str) -> None:
     llm = Direct(getattr(minds, name)(*([sphere, 0] if name == "expert" else [0])))
     study = run(sphere, HybridSampler(sphere.space, llm=llm, seed=0))

@@ -87,8 +87,8 @@ def test_a_study_ends_as_it_should_however_poor_the_advice_is(
     study = advised(tmp_path / "advised", mode)
     assert len(study.trials()) == 10
     events = [e for e in study.events() if e.kind in ("advice", "no_advice")]
-    assert events
-    assert study.ledger.spending(study.record, "tokens")[0] > 0
     for event in events:
         print(event.kind, event.data)
     print({trial.source for trial in study.trials()})
+    assert events
+    assert study.ledger.spending(study.record, "tokens")[0] > 0

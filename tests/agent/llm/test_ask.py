@@ -110,6 +110,16 @@ def test_a_bad_request_without_a_reason_is_blamed_on_the_structure(connect: Conn
     assert structures(server) == ["json_schema", "tool"]
 
 
+def test_a_server_that_blames_itself_for_a_form_it_cannot_read_is_asked_in_another(
+    connect: Connect,
+) -> None:
+    client, server = connect(endpoint=Endpoint(schema=False, tools=False, confused=True))
+    assert client.ask(ASKED, Rate, purpose="test").value.lr == 0.01
+
+    assert structures(server)[-1] == "json_object"
+    assert len(server.chats) <= 3
+
+
 def test_a_request_that_is_refused_whatever_is_left_out_is_given_up(connect: Connect) -> None:
     client, server = connect(faults=faults.always(faults.Status(400, "No roles like these")))
     with pytest.raises(LLMError, match="No roles like these") as refused:
