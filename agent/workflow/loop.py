@@ -30,6 +30,9 @@ _OTHER_PARENT = 0.3
 _MOST_FAILURES = 3
 """Steps in a row without an answer of the model, after which it is given up."""
 
+_MOST_OPENINGS = 3
+"""Openings of the sealed cases, under whatever name, after which they are called sealed no more."""
+
 
 class NothingToTrainError(LuthierError, ValueError):
     """A workflow whose runs depend on no trainable parameter."""
@@ -376,7 +379,7 @@ def _open_seal(
         )
         if ledger is not None and record is not None:
             ledger.finish(record, asdict(verdict) | {"best": search.best.hash})
-            if record.openings + 1 >= _MOST_FAILURES:
+            if ledger.openings(record.base) >= _MOST_OPENINGS:
                 notes.append(
                     "the sealed cases were opened three times or more: not sealed any more"
                 )
