@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -21,6 +22,10 @@ patch = typer.Typer(name="patch", help="Look over, apply and take back what `opt
 app.add_typer(patch)
 
 By = Literal["optimizer", "masked", "opro", "random"]
+ITSELF = Path("self")
+ITS_TRIALS = 15
+SIMULATED = "simulated"
+"""What the endpoints of `evals/advisers` call their model."""
 File = Annotated[Path, typer.Argument(help="A file that defines workflow, params and suite.")]
 SuiteFile = Annotated[
     Optional[Path],  # noqa: UP045
@@ -34,8 +39,16 @@ RunName = Annotated[
 
 @app.command()
 def optimise(
-    pipeline: File,
-    suite: SuiteFile = None,
+    pipeline: Annotated[
+        Path,
+        typer.Argument(
+            help="A file that defines workflow, params and suite; or `self`, for Luthier's prompts."
+        ),
+    ],
+    suite: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Another file that defines the suite; for `self`, a suite of the evals."),
+    ] = None,
     name: RunName = None,
     steps: Annotated[int, typer.Option(min=1, help="Edits to ask for.")] = 10,
     candidates: Annotated[int, typer.Option(min=1, max=8, help="Proposals a step.")] = 1,
@@ -52,7 +65,6 @@ def optimise(
     from ..agent.workflow import optimise as run
     from ..agent.workflow.files import load_pipeline
 
-    found = load_pipeline(pipeline, suite)
     settings = Settings(
         steps=steps,
         candidates=candidates,
@@ -61,15 +73,16 @@ def optimise(
         seconds=None if minutes is None else 60.0 * minutes,
     )
     run_name = name or pipeline.stem
-    with contextlib.ExitStack() as stack:
+    opening = _itself(suite) if pipeline == ITSELF else nullcontext(load_pipeline(pipeline, suite))
+    with opening as found, _proposer(by) as proposer, _ledger() as ledger:
         done = run(
             found.workflow,
             found.params,
             found.suite,
-            _proposer(by, stack),
+            proposer,
             objective=found.objective,
             settings=settings,
-            ledger=_ledger(),
+            ledger=ledger,
             name=run_name,
             on_edit=_tell,
         )
@@ -87,27 +100,48 @@ def optimise(
         console.print(next_step, markup=False, highlight=False)
 
 
-def _proposer(by: By, stack: contextlib.ExitStack) -> Proposer:
+@contextmanager
+def _itself(suite: Path | None) -> Iterator[Pipeline]:
+    """Open the workflow of Luthier's own prompts, for the model that is set up."""
     from ..agent.llm.client import language_model
     from ..agent.llm.settings import HOW_TO
-    from ..agent.workflow.propose import LLMProposer, RandomProposer
-    from ..agent.workflow.represent import View
+    from ..agent.workflow.files import Pipeline
+    from ..evals.suites import tasks_of
+    from ..evals.workflow.itself import OBJECTIVE, itself
 
-    if by == "random":
-        return RandomProposer()
+    tasks = tasks_of("tables" if suite is None else str(suite))
     llm = language_model()
     if llm is None:
-        fail(f"edits are proposed by a language model: {HOW_TO}; or try --by random")
+        fail(f"Luthier's prompts are tried out on a language model: {HOW_TO}")
+    with llm:
+        if llm.name == SIMULATED:
+            text = "The model is simulated: this shows that the plumbing works, and no quality."
+            out().print(text, style="yellow", markup=False, highlight=False)
+        found = itself(llm, tasks, ITS_TRIALS)
+        yield Pipeline(ITSELF, found.workflow, found.params, found.params, found.suite, OBJECTIVE)
+
+
+@contextmanager
+def _proposer(by: By) -> Iterator[Proposer]:
+    from ..agent.workflow.propose import RandomProposer, configured
+    from ..agent.workflow.represent import View
+
     views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
-    return LLMProposer(stack.enter_context(llm), views[by])
+    with nullcontext(RandomProposer()) if by == "random" else configured(views[by]) as proposer:
+        yield proposer
 
 
-def _ledger() -> EditLedger:
+@contextmanager
+def _ledger() -> Iterator[EditLedger]:
     from ..tools.database import open_database
     from ..tools.edits import EditLedger
     from ..tools.workspace import find_workspace
 
-    return EditLedger(open_database(find_workspace().ledger_path))
+    database = open_database(find_workspace().ledger_path)
+    try:
+        yield EditLedger(database)
+    finally:
+        database.close()
 
 
 def _tell(edit: EditRecord) -> None:
@@ -118,18 +152,21 @@ def _tell(edit: EditRecord) -> None:
 
 @patch.command()
 def show(name: Annotated[str, typer.Argument(help="The run's name.")]) -> None:
-    """Show the accepted edits of a run, each with its evidence."""
-    ledger, console = _ledger(), out()
-    workflow = ledger.workflow(name)
-    edits = ledger.edits(workflow)
-    accepted = [edit for edit in edits if edit.accepted]
-    for edit in accepted:
+    """Show the edits that lead to a run's best parameters, each with its evidence."""
+    from ..tools.edits import lineage
+
+    console = out()
+    with _ledger() as ledger:
+        workflow = ledger.workflow(name)
+        edits = ledger.edits(workflow)
+    line = lineage(edits)
+    for edit in line:
         _show(edit)
-    refused = [edit for edit in edits if not edit.accepted]
+    others = [edit for edit in edits if edit not in line]
     tokens = sum(edit.tokens for edit in edits)
-    text = f"{len(accepted)} accepted, {len(refused)} not; {tokens:,} tokens in all."
+    text = f"{len(line)} lead to the best, {len(others)} do not; {tokens:,} tokens in all."
     console.print(text, markup=False, highlight=False)
-    for edit in refused:
+    for edit in others:
         console.print(
             plain(f"  edit {edit.number} {edit.decision}: {edit.reason}"),
             style="dim",
@@ -175,16 +212,19 @@ def apply_(
     ] = False,
 ) -> None:
     """Apply a run's accepted edits; they stand beside the file, which stays as it is."""
+    if pipeline == ITSELF:
+        fail("Luthier's prompts are files in `prompts/`; put the new text there, as a new version")
     from ..agent.workflow.files import apply, load_pipeline, patch_path
+    from ..tools.edits import lineage
 
     found = load_pipeline(pipeline, suite)
     run_name = name or pipeline.stem
-    ledger = _ledger()
-    edits = ledger.edits(ledger.workflow(run_name))
     left_out = set(without or ())
-    accepted = [edit for edit in edits if edit.accepted]
+    with _ledger() as ledger:
+        accepted = lineage(ledger.edits(ledger.workflow(run_name)))
     if unknown := left_out - {edit.number for edit in accepted}:
-        fail(f"edit {min(unknown)} is none of the accepted ones; `luthier patch show {run_name}`")
+        way = f"`luthier patch show {run_name}`"
+        fail(f"edit {min(unknown)} is none of those that lead to the best; {way} lists them")
     values = {k: v for e in accepted if e.number not in left_out for k, v in e.changes.items()}
     if not values:
         fail(f"no edit of {run_name!r} is left to apply; see `luthier patch show {run_name}`")

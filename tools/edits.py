@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,26 @@ class EditRecord:
     def accepted(self) -> bool:
         """Whether it became part of the workflow."""
         return self.decision == "accepted"
+
+
+def lineage(edits: Sequence[EditRecord]) -> list[EditRecord]:
+    """Return the accepted edits that lead to the best parameters, oldest first.
+
+    An accepted edit that changes other parameters than the best ones' forebears was never measured
+    together with them, and is no part of what may be applied.
+    """
+    accepted = {edit.made: edit for edit in edits if edit.accepted}
+    if not accepted:
+        return []
+    best = max(accepted.values(), key=_mean_after)
+    line = [best]
+    while (before := accepted.get(line[0].parent)) is not None:
+        line.insert(0, before)
+    return line
+
+
+def _mean_after(edit: EditRecord) -> float:
+    return statistics.fmean(after for _, after in edit.scores.values())
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,12 @@ class EditLedger:
                 return WorkflowRecord(row.id, name, row.base, row.state, sealed, row.openings)
         hint = did_you_mean(name, [row.name for row in rows])
         raise WorkflowError(f"no workflow {name!r} was optimised in this workspace{hint}")
+
+    def openings(self, base: str) -> int:
+        """Return how often sealed cases were opened by all that began with these parameters."""
+        total = sa.func.coalesce(sa.func.sum(t.workflows.c.openings), 0)
+        with self._database.read() as db:
+            return int(db.execute(sa.select(total).where(t.workflows.c.base == base)).scalar_one())
 
     def edits(self, workflow: WorkflowRecord) -> list[EditRecord]:
         """Return its edits in the order in which they were proposed."""

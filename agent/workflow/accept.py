@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 Z = 2.3
@@ -13,8 +13,9 @@ harmful, which 2.0 does not quite keep (`python -m luthier.evals.false_acceptanc
 FEW = 8
 """With fewer cases than these the evidence is low, whatever the bound says."""
 _MOST_SECONDS = 1.25
+"""Times as long as before, beyond chance."""
 _LEAST_SECONDS = 0.5
-"""Of all cases together; below that a ratio of times is noise."""
+"""More than before, of all cases together; below that a ratio of times is noise."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def judge(
     *,
     max_drop: float,
     guards: Collection[str] = (),
-    seconds: tuple[float, float] = (0.0, 0.0),
+    seconds: Mapping[str, tuple[float, float]] | None = None,
     z: float = Z,
 ) -> Verdict:
     """Compare scores case by case.
@@ -49,7 +50,8 @@ def judge(
         after: The same with the edit.
         max_drop: How much any case may lose.
         guards: Cases that may lose nothing.
-        seconds: What all cases took before and after.
+        seconds: What cases took before and after: those that failed neither time, since a repair
+            takes longer than a failure.
         z: Width of the bound, in standard errors.
     """
     gains = {name: after[name] - before[name] for name in before}
@@ -68,7 +70,18 @@ def judge(
         return verdict(False, f"{worst!r} loses {-gains[worst]:.4g}, more than {max_drop:g}")
     if not bound > 0:
         return verdict(False, f"a mean gain of {mean:+.4g} is not beyond chance ({bound:+.4g})")
-    slow_before, slow_after = seconds
-    if slow_after > max(_LEAST_SECONDS, _MOST_SECONDS * slow_before):
-        return verdict(False, f"it takes {slow_after:.2f} s instead of {slow_before:.2f} s")
+    if slower := _slower(list((seconds or {}).values()), z):
+        return verdict(False, slower)
     return verdict(True, f"a mean gain of {mean:+.4g}, {bound:+.4g} at least")
+
+
+def _slower(pairs: Sequence[tuple[float, float]], z: float) -> str:
+    """Say that it became too slow, if a busy machine is no explanation."""
+    before, after = (sum(side) for side in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
+    if len(pairs) < 2 or after - before < _LEAST_SECONDS:
+        return ""
+    ratios = [math.log(late / early) for early, late in pairs]
+    bound = statistics.fmean(ratios) - z * statistics.stdev(ratios) / math.sqrt(len(ratios))
+    if bound <= math.log(_MOST_SECONDS):
+        return ""
+    return f"it takes {after:.2f} s instead of {before:.2f} s"

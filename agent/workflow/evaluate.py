@@ -139,11 +139,19 @@ class Evaluator:
             op = leaf.name if leaf is not None else ""
             feedback = Feedback(self.suite.failed_score, error=failure_of(error, op))
         else:
-            feedback = self.suite.score(case, output)
-            if math.isnan(feedback.score):
-                text = f"the score is NaN. {feedback.text}".strip()
-                feedback = Feedback(self.suite.failed_score, text)
+            feedback = self._scored(case, output)
         return Result(case.name, feedback, seconds, recording, leaf)
+
+    def _scored(self, case: Case, output: Any) -> Feedback:
+        """Score an output, which may be anything that edited code returns."""
+        try:
+            feedback = self.suite.score(case, output)
+        except Exception as failure:  # shown as what it is, with the scorer named
+            return Feedback(self.suite.failed_score, error=failure_of(failure, "the scorer"))
+        if math.isfinite(feedback.score):
+            return feedback
+        text = f"the score, {feedback.score}, is no finite number. {feedback.text}".strip()
+        return Feedback(self.suite.failed_score, text, feedback.metrics)
 
 
 async def _wait(awaitable: Any) -> Any:

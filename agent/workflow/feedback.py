@@ -31,7 +31,7 @@ class Feedback:
     """What is said of one run; its texts may quote strangers."""
 
     score: float
-    """More is better; NaN counts as a failed run."""
+    """More is better; what is not finite counts as a failed run."""
     text: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: Failure | None = None
@@ -53,8 +53,13 @@ class Feedback:
 def failure_of(error: BaseException, op: str) -> Failure:
     """Return what a run's exception says, also one without arguments."""
     if isinstance(error, CodeError):
-        return Failure(error.kind, error.message, error.line, op)
-    return Failure(type(error).__name__, str(error), None, op)
+        return Failure(error.kind, _kept(error.message), error.line, op)
+    return Failure(type(error).__name__, _kept(str(error)), None, op)
+
+
+def _kept(message: str) -> str:
+    """Return a message as it may be stored: a stranger's, which may quote secrets."""
+    return redacted(message)[:LONGEST].encode(errors="backslashreplace").decode()
 
 
 def redacted(text: str) -> str:

@@ -32,7 +32,7 @@ IMPORTS = frozenset(
 _LONGEST_TEXT = 6_000
 _LONGEST_CODE = 8_000
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,59}")
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{\w*\}")
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{[^{}]*\}", re.S)
 
 
 class ParamError(LuthierError, ValueError):
@@ -63,7 +63,10 @@ class Param:
         trainable: bool = True,
         check: Check | None = None,
     ) -> Param:
-        """Return a text whose placeholders (`{x}`, `{{ x }}`) stay the same.
+        """Return a text whose placeholders stay the same.
+
+        A placeholder is whatever stands in braces: `str.format` and template engines would read
+        attributes there, and a text with others could reach further than the one it replaces.
 
         Args:
             name: Lower case, such as `prompt.draft`.
@@ -76,17 +79,18 @@ class Param:
         Raises:
             ParamError: If the name or the value is none.
         """
-        kept = sorted(_PLACEHOLDER.findall(value))
+        kept, *_ = braces = _braces(value)
 
         def parse(given: Any) -> str:
             if not isinstance(given, str):
                 raise ValueError(f"must be a text, but is {_type(given)}")
             if len(given) > most:
                 raise ValueError(f"has {len(given):,} characters, of which {most:,} are allowed")
-            if sorted(_PLACEHOLDER.findall(given)) != kept:
+            if _braces(given) != braces:
                 raise ValueError(
                     f"must keep exactly the placeholders {', '.join(kept) or '(none)'}"
                 )
+            _written(given)
             return given
 
         rule = f"text of at most {most:,} characters"
@@ -119,8 +123,9 @@ class Param:
         """
 
         def parse(given: Any) -> Any:
+            text = _written(given)
             try:
-                found = schema.model_validate_json(_dump(given), strict=True)
+                found = schema.model_validate_json(text, strict=True)
             except ValidationError as error:
                 first = error.errors(include_url=False, include_input=False)[0]
                 where = ".".join(map(str, first["loc"]))
@@ -202,6 +207,7 @@ class Param:
             foreign = sorted(_imported(given) - imports)
             if foreign:
                 raise ValueError(f"imports {', '.join(foreign)}; allowed are {_list(imports)}")
+            _written(given)
             return given
 
         rule = f"Python source that defines exactly `{signature}` and imports only {_list(imports)}"
@@ -313,15 +319,21 @@ def signature_of(source: str) -> str:
     """
     try:
         body = ast.parse(source).body
+        functions = [node for node in body if isinstance(node, ast.FunctionDef)]
+        signatures = [f"{each.name}({ast.unparse(each.args)})" for each in functions]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise ValueError(f"does not parse{line}: {getattr(error, 'msg', error)}") from None
-    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
     others = [n for n in body if not isinstance(n, ast.FunctionDef | ast.Import | ast.ImportFrom)]
-    documented = others[:1] == body[:1] and isinstance(getattr(body[0], "value", 0), ast.Constant)
-    if len(functions) != 1 or len(others) > documented or functions[0].decorator_list:
+    if others and others[0] is body[0] and _is_constant(body[0]):  # the docstring
+        del others[0]
+    if len(functions) != 1 or others or functions[0].decorator_list:
         raise ValueError("must be imports and one plain function, nothing beside them")
-    return f"{functions[0].name}({ast.unparse(functions[0].args)})"
+    return signatures[0]
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _imported(source: str) -> set[str]:
@@ -332,6 +344,27 @@ def _imported(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found.add("." if node.level else (node.module or "").partition(".")[0])
     return found
+
+
+def _braces(text: str) -> tuple[list[str], int, int]:
+    """Return what stands in braces, and how many there are, which tells if some are nested."""
+    return sorted(_PLACEHOLDER.findall(text)), text.count("{"), text.count("}")
+
+
+def _written(data: Any) -> str:
+    """Return data as JSON that any file and database takes.
+
+    Raises:
+        ValueError: If a number is not finite, or a text has half a character.
+    """
+    try:
+        text = _dump(data, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("has characters that are none in Unicode, such as half a pair") from None
+    except ValueError:
+        raise ValueError("has a number that is not finite") from None
+    return text
 
 
 def _dump(data: Any, **options: Any) -> str:

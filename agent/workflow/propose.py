@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..llm.answers import LanguageModel, Message, Usage
+from ..llm.answers import LanguageModel, LLMError, Message, Usage
 from .params import Param
 from .represent import Problem, View, prompt_of
 
@@ -72,24 +73,49 @@ class LLMProposer:
         self._view = view
 
     def propose(self, problem: Problem, count: int, seed: int, refused: str = "") -> list[Proposed]:
-        """Return `count` proposals, asked for side by side; see `Proposer`."""
+        """Return up to `count` proposals, asked for side by side; see `Proposer`."""
         prompt = prompt_of(problem, self._view, refused)
         messages = [Message(turn.role, turn.content) for turn in prompt.messages]
 
-        def ask(_: int) -> Proposed:
-            answer = self._llm.ask(
-                messages,
-                Proposal,
-                purpose="workflow",
-                max_tokens=_MOST_TOKENS,
-                temperature=_TEMPERATURE,
-            )
+        def ask(_: int) -> Proposed | LLMError:
+            try:
+                answer = self._llm.ask(
+                    messages,
+                    Proposal,
+                    purpose="workflow",
+                    max_tokens=_MOST_TOKENS,
+                    temperature=_TEMPERATURE,
+                )
+            except LLMError as error:
+                return error
             return Proposed(answer.value, answer.usage, prompt.key)
 
-        if count == 1:
-            return [ask(0)]
         with ThreadPoolExecutor(count) as pool:
-            return list(pool.map(ask, range(count)))
+            answers = list(pool.map(ask, range(count)))
+        errors = [each for each in answers if isinstance(each, LLMError)]
+        found = [each for each in answers if isinstance(each, Proposed)]
+        spent = sum((error.usage for error in errors), Usage())
+        if not found:
+            errors[0].usage = spent
+            raise errors[0]
+        return [replace(found[0], usage=found[0].usage + spent), *found[1:]]
+
+
+@contextmanager
+def configured(view: View = "graph") -> Iterator[LLMProposer]:
+    """Propose by the language model that is set up, and hang up at the end.
+
+    Raises:
+        SettingsError: If there is none.
+    """
+    from ..llm.client import language_model
+    from ..llm.settings import HOW_TO, SettingsError
+
+    llm = language_model()
+    if llm is None:
+        raise SettingsError(f"edits are proposed by a language model: {HOW_TO}")
+    with llm:
+        yield LLMProposer(llm, view)
 
 
 class RandomProposer:

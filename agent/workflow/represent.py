@@ -21,8 +21,8 @@ from .trace import Node, Rollout
 View = Literal["graph", "masked", "history"]
 """What a proposer sees: all; all but the graph; scores of earlier edits alone (OPRO, Yang et al.,
 arXiv:2309.03409)."""
-_MOST_NODES = 40
-"""Of all runs together; the last ones of each are shown."""
+_ROOM_OF_VALUES, _ROOM_OF_FEEDBACK = 5_000, 2_800
+"""Bytes that all runs share; the prompt takes a little more, for its fences."""
 _LONGEST_VALUE = 100
 _LONGEST_CODE = 1_200
 
@@ -69,16 +69,18 @@ def prompt_of(problem: Problem, view: View, refused: str = "") -> Prompt:
         view: How much of it is shown.
         refused: Why the last answer was refused, if it is to be mended.
     """
-    graph = view == "graph"
+    graph, runs = view == "graph", max(1, len(problem.runs))
     return render(
         "workflow",
         objective=problem.objective,
         code="\n\n".join(_code(problem.runs)) if graph else "",
         variables="\n\n".join(_variable(problem.params.params[n]) for n in sorted(problem.allowed)),
-        values="\n\n".join(_values(run, len(problem.runs)) for run in problem.runs)
+        values="\n\n".join(_values(run, _ROOM_OF_VALUES // runs) for run in problem.runs)
         if graph
         else "",
-        feedback="" if view == "history" else "\n\n".join(_feedback(r) for r in problem.runs),
+        feedback=""
+        if view == "history"
+        else "\n\n".join(_feedback(run, _ROOM_OF_FEEDBACK // runs) for run in problem.runs),
         past="\n\n".join(map(_past, problem.past)),
         refused=refused,
     )
@@ -106,26 +108,39 @@ def _variable(each: Param) -> str:
     return f"{about}constraint: {each.rule}\nvalue:\n{each.shown()}"
 
 
-def _values(run: Run, runs: int) -> str:
-    """Return the calls of a run in order, each with where its inputs come from."""
-    nodes = list(run.nodes)
-    left_out = max(0, len(nodes) - _MOST_NODES // runs)
-    lines = [f"run {run.case}:"]
-    if left_out:
-        lines.append(f"({left_out} earlier calls are left out)")
-    for node in nodes[left_out:]:
-        if node.function is None:
-            lines.append(f"v{node.index} = param({', '.join(node.reads)})")
-            continue
-        args, kwargs = node.inputs
-        given = [_short(value) for value in args]
-        given += [f"{name}={_short(value)}" for name, value in kwargs.items()]
-        parents = ", ".join(f"v{i}" for i in sorted(node.parents))
-        by = f" [from {parents}]" if parents else ""
-        reads = f" [reads {', '.join(sorted(node.reads))}]" if node.reads else ""
-        came = f"raised {type(node.error).__name__}" if node.error else _short(node.output)
-        lines.append(f"v{node.index} = {node.name}({', '.join(given)}){by}{reads} = {came}")
-    return redacted("\n".join(lines))
+def _values(run: Run, room: int) -> str:
+    """Return the calls of a run in order, each with where its inputs come from.
+
+    Where they do not all fit into `room` bytes, the last one stays, then those that read a
+    parameter, then the later ones.
+    """
+    first_of_all = sorted(
+        run.nodes, key=lambda node: (node is not run.nodes[-1], not node.reads, -node.index)
+    )
+    lines: dict[int, str] = {}
+    for node in first_of_all:
+        line = redacted(_call(node))
+        room -= len(line.encode(errors="replace")) + 3
+        if room < 0:
+            break
+        lines[node.index] = line
+    head = f"run {run.case}:"
+    if left_out := len(run.nodes) - len(lines):
+        head += f" ({left_out} calls are left out)"
+    return "\n".join([head, *(lines[index] for index in sorted(lines))])
+
+
+def _call(node: Node) -> str:
+    if node.function is None:
+        return f"v{node.index} = param({', '.join(node.reads)})"
+    args, kwargs = node.inputs
+    given = [_short(value) for value in args]
+    given += [f"{name}={_short(value)}" for name, value in kwargs.items()]
+    parents = ", ".join(f"v{i}" for i in sorted(node.parents))
+    by = f" [from {parents}]" if parents else ""
+    reads = f" [reads {', '.join(sorted(node.reads))}]" if node.reads else ""
+    came = f"raised {type(node.error).__name__}" if node.error else _short(node.output)
+    return f"v{node.index} = {node.name}({', '.join(given)}){by}{reads} = {came}"
 
 
 class _Repr(reprlib.Repr):
@@ -144,8 +159,8 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
-def _feedback(run: Run) -> str:
-    return f"run {run.case}: {run.feedback}"
+def _feedback(run: Run, room: int) -> str:
+    return f"run {run.case}: {run.feedback}"[:room]
 
 
 def _past(past: Past) -> str:

@@ -1,10 +1,11 @@
 """Records what a workflow computes from what, so that a result can be blamed on its parameters.
 
 A rollout is one run of a workflow, with a recording of its own; nothing is global. Values are
-followed by identity: an op depends on whoever made the objects it was given, or the items of a
-list, tuple or dict it was given, and on the parameters it reads with `param`. Objects of which
-Python has only one (None, True, small numbers) are taken for their latest maker's, so a subgraph
-may hold too much, never too little.
+followed by identity: an op depends on whoever made the objects it was given, or what is in the
+lists, tuples and dicts it was given, and on the parameters it reads with `param`. Of an object that
+Python has only once (None, True, small numbers) all makers count, and of an output that no op made
+all ops: a subgraph may hold too much. What is computed between two ops is not followed; make an op
+of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 from ...tools.errors import LuthierError
@@ -23,8 +25,8 @@ from ...tools.errors import LuthierError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MOST_ITEMS = 50
-"""Items of a container that are looked at for their makers."""
+_MOST_ITEMS = 2_000
+"""Objects in an op's inputs that are looked at for their makers."""
 _ROLLOUT: ContextVar[Rollout | None]
 _INSIDE: ContextVar[Node | None]
 
@@ -70,7 +72,7 @@ class Rollout:
         """Begin with the values of the parameters."""
         self.params = params
         self.nodes: list[Node] = []
-        self._makers: dict[int, int] = {}
+        self._makers: dict[int, set[int]] = {}
         self._lock = threading.Lock()
 
     def begin(
@@ -81,7 +83,6 @@ class Rollout:
         kwargs: Mapping[str, Any] | None = None,
     ) -> Node:
         """Begin a node; its inputs tell what it depends on."""
-        makers = self._makers
         given = (*args, *kwargs.values()) if kwargs else args
         with self._lock:
             node = Node(len(self.nodes), name, function)
@@ -89,17 +90,7 @@ class Rollout:
             outer = _INSIDE.get()
             if outer is not None:
                 outer.children.append(node.index)
-            for value in given:
-                if (maker := makers.get(id(value))) is not None:
-                    node.parents.add(maker)
-                kind = type(value)
-                if kind is list or kind is tuple:
-                    items = value[:_MOST_ITEMS]
-                elif kind is dict:
-                    items = list(value.values())[:_MOST_ITEMS]
-                else:
-                    continue
-                node.parents.update(makers[id(i)] for i in items if id(i) in makers)
+            node.parents = self._makers_of(given)
         node.inputs = args, dict(kwargs or {})
         return node
 
@@ -107,7 +98,24 @@ class Rollout:
         """Keep what a node came to, which also keeps its identity."""
         with self._lock:
             node.output = value
-            self._makers[id(value)] = node.index
+            others = self._makers.get(id(value), set()) - node.parents
+            self._makers[id(value)] = {node.index, *others.difference(node.children)}
+
+    def _makers_of(self, given: tuple[Any, ...]) -> set[int]:
+        """Return the nodes that made some values, or what is in them."""
+        makers, found = self._makers, set[int]()
+        waiting, looked_into = list(given), set[int]()
+        for value in waiting:  # it grows while it is walked
+            if (made := makers.get(id(value))) is not None:
+                found |= made
+                continue  # what is in it was in it when it was made
+            kind = type(value)
+            if kind is list or kind is tuple or kind is dict:
+                if id(value) not in looked_into and len(waiting) < _MOST_ITEMS:
+                    looked_into.add(id(value))
+                    items = value.values() if kind is dict else value
+                    waiting += islice(items, _MOST_ITEMS - len(waiting))
+        return found
 
     def read(self, name: str) -> Any:
         """Return a parameter's value, and note who read it.
@@ -131,7 +139,7 @@ class Rollout:
         return value
 
     def leaf(self, output: Any, error: BaseException | None) -> Node | None:
-        """Return the node that an outcome comes from; None if no op made it.
+        """Return the node that an outcome comes from; None if no op ran and none was read.
 
         Args:
             output: What the workflow returned.
@@ -139,12 +147,18 @@ class Rollout:
         """
         if error is not None:
             failed = [node for node in self.nodes if node.error is error]
-            return failed[-1] if failed else None
-        made = self._makers.get(id(output))
-        if made is not None:
-            return self.nodes[made]
-        # It was put together outside of ops, from whatever was made last.
-        return next((node for node in reversed(self.nodes) if node.function is not None), None)
+            if failed:
+                return failed[-1]
+        elif len(made := self._makers.get(id(output), set())) == 1:
+            return self.nodes[max(made)]
+        if not self.nodes:
+            return None
+        # The workflow itself put it together, or failed between its ops.
+        node = Node(len(self.nodes), _between.__name__, _between)
+        node.parents = self._makers_of((output,)) or set(range(node.index))
+        node.inputs, node.output, node.error = ((output,), {}), output, error
+        self.nodes.append(node)
+        return node
 
     def subgraph(self, leaf: Node | None, trainable: frozenset[str]) -> tuple[list[Node], set[str]]:
         """Return the nodes that connect a leaf with trainable parameters, and these parameters.
@@ -175,6 +189,10 @@ class Rollout:
                     grew = True
         nodes = [self.nodes[index] for index in sorted(depends)]
         return nodes, set().union(*(node.reads & trainable for node in nodes))
+
+
+def _between(*parts: Any) -> Any:
+    """Stand for what a workflow does outside of its ops."""
 
 
 _ROLLOUT = ContextVar("luthier_rollout", default=None)

@@ -37,7 +37,7 @@ from luthier.evals.advisers import faults
 from luthier.evals.advisers.mind import Reply, Request
 from luthier.evals.advisers.server import serve
 from luthier.tools.database import open_database
-from luthier.tools.edits import EditLedger, WorkflowError
+from luthier.tools.edits import EditLedger, EditRecord, WorkflowError, lineage
 from pydantic import BaseModel, Field
 
 BROKEN = "def grow(x, by):\n    y = x * by\n    return y.value\n"
@@ -199,7 +199,50 @@ def test_a_model_that_fails_ends_the_search_and_nothing_is_changed(
     assert dict(done.best) == dict(NUMBERS)
 
 
+def test_of_several_proposals_those_that_come_are_tried_and_the_others_are_paid_for(
+    model: Callable[..., LLMProposer],
+) -> None:
+    proposer = model(fixer, faults=faults.first(faults.Refuse()))
+    alone = run(model(fixer), 1)
+    done = optimise(
+        plain_grow, NUMBERS, suite(), proposer, settings=Settings(steps=1, candidates=3)
+    )
+    assert decisions(done) == ["accepted", "repeated"]
+    assert done.best["space"] == {"by": 3}
+    assert done.edits[0].tokens >= alone.edits[0].tokens
+
+
+@pytest.mark.parametrize("fault", [faults.truncated(0.6), faults.injecting(), faults.huge(300_000)])
+def test_an_answer_that_is_broken_once_is_asked_for_again(
+    model: Callable[..., LLMProposer], fault: Any
+) -> None:
+    done = run(model(fixer, faults=faults.first(fault)), 1)
+    assert decisions(done) == ["accepted"]
+    assert done.best["space"] == {"by": 3}
+
+
+def test_what_a_model_says_beside_its_answer_does_not_count(
+    model: Callable[..., LLMProposer],
+) -> None:
+    def chatty(request: Request) -> Reply:
+        (text,) = fixer(request).texts
+        return Reply((f"Sure! TERMINATE?\n```json\n{text}\n```\nTERMINATE",))
+
+    assert decisions(run(model(chatty), 1)) == ["accepted"]
+
+
 # what becomes of an edit
+
+
+def test_a_repair_that_does_not_come_leaves_the_refusal() -> None:
+    class Silent(Scripted):
+        def propose(
+            self, problem: Problem, count: int, seed: int, refused: str = ""
+        ) -> list[Proposed]:
+            return [] if refused else super().propose(problem, count, seed)
+
+    done = run(Silent(edit(space={"by": 9})), 1)
+    assert decisions(done) == ["refused"]
 
 
 def test_a_joint_edit_of_prompt_and_space_is_one_decision() -> None:
@@ -333,6 +376,45 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
     assert done.best["space"] == {"by": 3}
 
 
+def test_a_run_of_several_candidates_a_step_goes_on_at_its_step(tmp_path: Path) -> None:
+    class Several(Scripted):
+        def propose(
+            self, problem: Problem, count: int, seed: int, refused: str = ""
+        ) -> list[Proposed]:
+            return [Proposed(self.left.pop(0)) for _ in range(count)]
+
+    ledger = EditLedger(open_database(tmp_path / "ledger.db"))
+    for steps, last in ((1, 2), (2, 3)):
+        several = Several(edit(space={"by": 5}), edit(space={"by": last}))
+        done = optimise(
+            plain_grow,
+            NUMBERS,
+            suite(),
+            several,
+            ledger=ledger,
+            settings=Settings(steps=steps, candidates=2),
+        )
+    assert len(done.edits) == 4
+    assert done.best["space"] == {"by": 3}
+
+
+def test_only_the_edits_that_lead_to_the_best_are_its_patch() -> None:
+    def record(number: int, parent: str, made: str, after: float, decision: str) -> EditRecord:
+        return EditRecord(
+            number, "s", parent, made, "", {}, {}, "", decision, "",
+            {"a": (0.0, after)}, 0.0, 0.0, False, "", 0, None,
+        )  # fmt: skip
+
+    edits = [
+        record(1, "base", "one", 0.4, "accepted"),
+        record(2, "one", "two", 0.9, "accepted"),
+        record(3, "base", "aside", 0.5, "accepted"),
+        record(4, "two", "three", 1.0, "validation"),
+    ]
+    assert [each.number for each in lineage(edits)] == [1, 2]
+    assert lineage(edits[3:]) == []
+
+
 def test_a_run_from_other_parameters_needs_another_name(tmp_path: Path) -> None:
     ledger = EditLedger(open_database(tmp_path / "ledger.db"))
     run(Scripted(), 1, ledger=ledger)
@@ -346,6 +428,18 @@ def test_the_seal_is_opened_once_for_one_result(tmp_path: Path) -> None:
     second = run(Scripted(), 1, ledger=ledger)
     assert first.sealed == second.sealed
     assert ledger.workflow("workflow").openings == 1
+
+
+def test_a_seal_that_was_opened_three_times_is_none_whatever_the_runs_were_named(
+    tmp_path: Path,
+) -> None:
+    ledger = EditLedger(open_database(tmp_path / "ledger.db"))
+    told = [
+        any("not sealed any more" in note for note in done.notes)
+        for name in ("one", "two", "three")
+        for done in [run(Scripted(edit(space={"by": 3})), 1, ledger=ledger, name=name)]
+    ]
+    assert told == [False, False, True]
 
 
 def test_chance_proposes_what_the_checks_let_through() -> None:

@@ -55,7 +55,23 @@ def test_it_reads_as_it_was_last_looked_over() -> None:
 def test_three_hundred_ops_stay_below_eight_thousand_tokens() -> None:
     text = shown(length=300)
     assert tokens_of(text) < 8_000
-    assert "earlier calls are left out" in text
+    assert "calls are left out" in text
+
+
+def test_of_a_long_run_the_end_and_what_reads_parameters_are_shown() -> None:
+    @op
+    def step(words: list[str]) -> list[str]:
+        return [*words[-1:], "a value that takes some room in every one of the lines"]
+
+    with rollout(PARAMS) as recording:
+        output = ask("why?")
+        for _ in range(300):
+            output = step(output)
+    nodes, names = recording.subgraph(recording.leaf(output, None), PARAMS.trainable)
+    run = Run("long", recording, nodes, "score 0")
+    text = prompt_of(Problem(PARAMS, frozenset(names), [run] * 3, [], ""), "graph").messages[1]
+    assert text.content.count("v0 = ask('why?') [reads prompt]") == 3
+    assert text.content.count("v300 = step(") == 3
 
 
 @pytest.mark.parametrize(

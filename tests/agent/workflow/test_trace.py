@@ -151,6 +151,83 @@ def test_an_output_that_no_op_made_is_blamed_on_the_last_one() -> None:
     assert names(recording, output) == {"prompt"}
 
 
+def test_equal_values_that_python_has_once_are_blamed_on_all_their_makers() -> None:
+    @op
+    def first() -> bool:
+        return len(param("prompt")) > 0
+
+    @op
+    def second() -> bool:
+        return len(param("unused")) > 0
+
+    @op
+    def decide(is_kind: bool) -> list[bool]:
+        return [is_kind]
+
+    with rollout(PARAMS) as recording:
+        kind = first()
+        second()
+        output = decide(kind)
+    assert names(recording, output) == {"prompt", "unused"}
+    assert names(recording, kind) == {"prompt", "unused"}
+
+
+def test_what_is_handed_on_is_blamed_on_whoever_had_it_in_hand() -> None:
+    @op
+    def keep(state: list[str]) -> list[str]:
+        return state
+
+    @op
+    def append(state: list[str]) -> list[str]:
+        state.append(param("style"))
+        return state
+
+    with rollout(PARAMS) as recording:
+        state = append(keep(ask("why?")))
+        for _ in range(50):
+            state = keep(state)
+        unrelated()
+    assert names(recording, state) == {"prompt", "style"}
+    assert recording.leaf(state, None) is recording.nodes[-2]
+
+
+def test_a_failure_between_ops_is_blamed_on_all_that_ran_before() -> None:
+    with rollout(PARAMS) as recording, pytest.raises(IndexError) as raised:
+        ask("why?")[5]
+    leaf = recording.leaf(None, raised.value)
+    assert leaf is not None
+    assert leaf.error is raised.value
+    assert names(recording, None, raised.value) == {"prompt"}
+
+
+def test_a_run_in_which_nothing_is_recorded_has_no_leaf() -> None:
+    with rollout(PARAMS) as recording:
+        assert recording.leaf("output", None) is None
+
+
+def test_an_output_put_together_outside_of_ops_is_blamed_on_all_its_parts() -> None:
+    with rollout(PARAMS) as recording:
+        draft = ask("why?")
+        output = {"draft": draft, "rest": [polish(["x"])], "n": 1}
+        unrelated()
+    assert names(recording, output) == {"prompt", "style"}
+
+
+def test_a_part_deep_in_a_long_input_counts() -> None:
+    with rollout(PARAMS) as recording:
+        draft = ask("why?")
+        output = count([["x"]] * 500 + [[["y", {"z": draft}]]])  # type: ignore[list-item]
+    assert names(recording, output) == {"prompt"}
+
+
+def test_a_container_in_itself_is_looked_through_once() -> None:
+    with rollout(PARAMS) as recording:
+        loop: list[object] = [ask("why?")]
+        loop.append(loop)
+        output = count(loop)  # type: ignore[arg-type]
+    assert names(recording, output) == {"prompt"}
+
+
 def test_an_unknown_parameter_is_named_with_the_known_ones() -> None:
     with (
         rollout(PARAMS),

@@ -1,0 +1,1 @@
+"""Problems on which the improvement of workflows is measured, and what its rules let through."""
