@@ -145,6 +145,9 @@ class Dialogue:
 
     def _after(self, approval: Approval) -> Iterator[Event]:
         """Go on with a call that the person has decided about."""
+        if approval.call.startswith("mcp/"):
+            yield Text("The agent goes on when it calls again.", "offline")
+            return
         planner = None if approval.call.startswith("offline/") else self._open_planner()
         if planner is None:  # also if a planner asked that is gone
             replaced = approval.state == "replaced"

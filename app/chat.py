@@ -1,9 +1,11 @@
-"""`luthier chat`: the conversation in a terminal."""
+"""`luthier chat`: the conversation in a terminal; and `luthier mcp`, the same tools for agents."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -12,7 +14,7 @@ from rich.console import Console
 from rich.text import Text as Line
 
 from .tables import plain, plain_lines
-from .terminal import out
+from .terminal import fail, out
 
 if TYPE_CHECKING:
     from ..agent.approvals import Approval
@@ -24,6 +26,8 @@ app = typer.Typer()
 Ask = Callable[[str], str]
 """Asks the person for a line; EOFError when there is none any more."""
 
+_TOKEN = "LUTHIER_MCP_TOKEN"
+_SHORTEST_TOKEN = 16
 _QUESTION = "[y]es, [n]o, or NAME=VALUE ... to change it> "
 
 
@@ -55,6 +59,36 @@ def chat(
         dialogue.close()
         if line is not None:
             line.close()
+
+
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve HTTP on this machine instead of stdio.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8765,
+    allow: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(metavar="FOLDER", help="A folder outside this one that may be read."),
+    ] = None,
+) -> None:
+    """Let other agents use Luthier's tools, over the Model Context Protocol."""
+    token = os.environ.get(_TOKEN, "")
+    if http and len(token) < _SHORTEST_TOKEN:
+        fail(
+            f"over HTTP whoever knows {_TOKEN} can start programs; set it to at least "
+            f"{_SHORTEST_TOKEN} characters, which the agent sends as a bearer token"
+        )
+    if find_spec("mcp") is None:
+        fail("`luthier mcp` needs the package mcp: pip install 'luthier[mcp]'")
+    from ..agent.toolbox.desk import find_desk
+    from .mcp_server import make_server, run_http, run_stdio
+
+    desk = find_desk(allowed=tuple(allow or ()), write_report=write_report_page)
+    if http:
+        run_http(make_server(desk), port, token)
+    else:
+        run_stdio(make_server(desk))
 
 
 def write_report_page(study: Study) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -22,6 +22,10 @@ patch = typer.Typer(name="patch", help="Look over, apply and take back what `opt
 app.add_typer(patch)
 
 By = Literal["optimizer", "masked", "opro", "random"]
+ITSELF = Path("self")
+ITS_TRIALS = 15
+SIMULATED = "simulated"
+"""What the endpoints of `evals/advisers` call their model."""
 File = Annotated[Path, typer.Argument(help="A file that defines workflow, params and suite.")]
 SuiteFile = Annotated[
     Optional[Path],  # noqa: UP045
@@ -35,8 +39,16 @@ RunName = Annotated[
 
 @app.command()
 def optimise(
-    pipeline: File,
-    suite: SuiteFile = None,
+    pipeline: Annotated[
+        Path,
+        typer.Argument(
+            help="A file that defines workflow, params and suite; or `self`, for Luthier's prompts."
+        ),
+    ],
+    suite: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Another file that defines the suite; for `self`, a suite of the evals."),
+    ] = None,
     name: RunName = None,
     steps: Annotated[int, typer.Option(min=1, help="Edits to ask for.")] = 10,
     candidates: Annotated[int, typer.Option(min=1, max=8, help="Proposals a step.")] = 1,
@@ -53,7 +65,6 @@ def optimise(
     from ..agent.workflow import optimise as run
     from ..agent.workflow.files import load_pipeline
 
-    found = load_pipeline(pipeline, suite)
     settings = Settings(
         steps=steps,
         candidates=candidates,
@@ -62,7 +73,8 @@ def optimise(
         seconds=None if minutes is None else 60.0 * minutes,
     )
     run_name = name or pipeline.stem
-    with _proposer(by) as proposer, _ledger() as ledger:
+    opening = _itself(suite) if pipeline == ITSELF else nullcontext(load_pipeline(pipeline, suite))
+    with opening as found, _proposer(by) as proposer, _ledger() as ledger:
         done = run(
             found.workflow,
             found.params,
@@ -89,21 +101,34 @@ def optimise(
 
 
 @contextmanager
-def _proposer(by: By) -> Iterator[Proposer]:
+def _itself(suite: Path | None) -> Iterator[Pipeline]:
+    """Open the workflow of Luthier's own prompts, for the model that is set up."""
     from ..agent.llm.client import language_model
     from ..agent.llm.settings import HOW_TO
-    from ..agent.workflow.propose import LLMProposer, RandomProposer
-    from ..agent.workflow.represent import View
+    from ..agent.workflow.files import Pipeline
+    from ..evals.suites import tasks_of
+    from ..evals.workflow.itself import OBJECTIVE, itself
 
-    if by == "random":
-        yield RandomProposer()
-        return
+    tasks = tasks_of("tables" if suite is None else str(suite))
     llm = language_model()
     if llm is None:
-        fail(f"edits are proposed by a language model: {HOW_TO}; or try --by random")
-    views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
+        fail(f"Luthier's prompts are tried out on a language model: {HOW_TO}")
     with llm:
-        yield LLMProposer(llm, views[by])
+        if llm.name == SIMULATED:
+            text = "The model is simulated: this shows that the plumbing works, and no quality."
+            out().print(text, style="yellow", markup=False, highlight=False)
+        found = itself(llm, tasks, ITS_TRIALS)
+        yield Pipeline(ITSELF, found.workflow, found.params, found.params, found.suite, OBJECTIVE)
+
+
+@contextmanager
+def _proposer(by: By) -> Iterator[Proposer]:
+    from ..agent.workflow.propose import RandomProposer, configured
+    from ..agent.workflow.represent import View
+
+    views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
+    with nullcontext(RandomProposer()) if by == "random" else configured(views[by]) as proposer:
+        yield proposer
 
 
 @contextmanager
@@ -187,6 +212,8 @@ def apply_(
     ] = False,
 ) -> None:
     """Apply a run's accepted edits; they stand beside the file, which stays as it is."""
+    if pipeline == ITSELF:
+        fail("Luthier's prompts are files in `prompts/`; put the new text there, as a new version")
     from ..agent.workflow.files import apply, load_pipeline, patch_path
     from ..tools.edits import lineage
 

@@ -19,8 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ..agent.tune import tune
-from ..agent.workflow import ParamSet, op, sandbox
-from ..agent.workflow.trace import rollout
 from ..tools.devices import plan_devices
 from ..tools.executor_spec import Executor
 from ..tools.leases import Leases
@@ -173,26 +171,37 @@ def leases() -> float:
         return (time.perf_counter() - begun) / _LEASES
 
 
-def sandbox_call() -> float:
-    """Return the time of a call of an empty function in the sandbox."""
-    return sandbox.run("def nothing():\n    pass\n", "nothing", [()]).seconds
-
-
 def tracing() -> float:
-    """Return by how much tracing prolongs a chain of 300 ops."""
-    return _chain_seconds(op(_boxed)) - _chain_seconds(_boxed)
+    """Return what tracing adds to `_OPS` calls of an op, in seconds."""
+    from ..agent.workflow.trace import op, rollout
 
+    def plain(value: list[int]) -> list[int]:
+        return [*value]
 
-def _boxed(value: list[int]) -> list[int]:
-    return [*value[-1:], 1]
-
-
-def _chain_seconds(step: Callable[[list[int]], list[int]]) -> float:
-    with rollout(ParamSet([])):
-        begun, value = time.perf_counter(), [1]
+    def seconds(function: Callable[[list[int]], list[int]]) -> float:
+        value = [1]
+        begun = time.perf_counter()
         for _ in range(_OPS):
-            value = step(value)
+            value = function(value)
         return time.perf_counter() - begun
+
+    with rollout({}):
+        return seconds(op(plain)) - seconds(plain)
+
+
+def sandbox_call() -> float:
+    """Return how long a call of an empty function takes in the sandbox, in seconds."""
+    from ..agent.workflow.sandbox import run
+
+    return run("def f():\n    pass", "f", [()]).seconds
+
+
+def _sandbox_rows() -> list[Row]:
+    from ..agent.workflow.sandbox import available
+
+    if available() is not None:
+        return []
+    return [Row("empty sandbox call", _median(sandbox_call), "0.5 s", 0.5, limit=1.0)]
 
 
 def measure() -> list[Row]:
@@ -222,8 +231,6 @@ def measure() -> list[Row]:
             process_seconds([sys.executable, "-c", imports]),
             limit=2.5,
         ),
-        Row("empty call in the sandbox", _median(sandbox_call), "500 ms", 0.5, limit=1.0),
-        Row(f"tracing, {_OPS} ops", _median(tracing), "20 µs an op", _OPS * 20e-6, limit=1.0),
         Row("lease of a trial", _median(leases), "3 ms", 0.003, limit=1.0),
         Row(
             "loop, a trial",
@@ -253,6 +260,8 @@ def measure() -> list[Row]:
         Row("lab, CPU at trial 5,000", lab.late, "at trial 100", lab.early, limit=2.0),
         Row("lab, growth a trial", lab.growth, "8 KB", 8_000.0, limit=1.0, unit="KB"),
         Row("lab, a trial", lab.wall, "2,000 trials a minute", 60.0 / 2_000, limit=1.0),
+        Row(f"tracing {_OPS} ops", _median(tracing), "20 us each", 20e-6 * _OPS, limit=1.0),
+        *_sandbox_rows(),
     ]
 
 

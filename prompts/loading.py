@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -36,6 +38,8 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 Role = Literal["system", "user"]
 
+_REWORDED: ContextVar[Mapping[str, str] | None] = ContextVar("luthier_reworded", default=None)
+
 
 class PromptError(LuthierError, ValueError):
     """A prompt that is not there or not what its front matter says."""
@@ -55,11 +59,13 @@ class Prompt:
     id: str
     version: int
     messages: tuple[Turn, ...]
+    variant: str = ""
+    """Hash of the wording that is tried out instead of the file's; empty for the file's own."""
 
     @property
     def key(self) -> str:
         """Its id and version, `candidates@1`, as decisions record it."""
-        return f"{self.id}@{self.version}"
+        return f"{self.id}@{self.version}" + (f"+{self.variant}" if self.variant else "")
 
 
 class Header(BaseModel):
@@ -91,6 +97,8 @@ class Source:
 
     header: Header
     templates: Mapping[Role, Template]
+    user: str
+    """The template of its user turn, as text."""
     digest: str
     """Hash of all that its text depends on."""
 
@@ -113,10 +121,26 @@ def render(id: str, **inputs: Any) -> Prompt:
         raise PromptError(
             f"prompt {id!r} takes {sorted(declared)}, but got {sorted(inputs)}; give exactly those"
         )
-    turns = (
-        Turn(role, template.render(inputs).strip()) for role, template in source.templates.items()
-    )
-    return Prompt(source.header.id, source.header.version, tuple(turns))
+    templates, variant = dict(source.templates), ""
+    if (wording := (_REWORDED.get() or {}).get(id, source.user)) != source.user:
+        templates["user"] = _environment().from_string(wording)
+        variant = sha256(wording.encode()).hexdigest()[:8]
+    turns = (Turn(role, template.render(inputs).strip()) for role, template in templates.items())
+    return Prompt(source.header.id, source.header.version, tuple(turns), variant)
+
+
+@contextmanager
+def reworded(users: Mapping[str, str]) -> Iterator[None]:
+    """Try out other wordings of prompts' user turns while the block runs, in this context alone.
+
+    Args:
+        users: Prompt id to the template of its user turn.
+    """
+    token = _REWORDED.set(users)
+    try:
+        yield
+    finally:
+        _REWORDED.reset(token)
 
 
 @cache
@@ -143,7 +167,7 @@ def load(id: str) -> Source:
         "system": environment.from_string(system),
         "user": environment.from_string(user),
     }
-    return Source(header, templates, sha256((text + FENCE_RULE).encode()).hexdigest()[:16])
+    return Source(header, templates, user, sha256((text + FENCE_RULE).encode()).hexdigest()[:16])
 
 
 def names() -> list[str]:

@@ -140,6 +140,12 @@ class EditLedger:
         hint = did_you_mean(name, [row.name for row in rows])
         raise WorkflowError(f"no workflow {name!r} was optimised in this workspace{hint}")
 
+    def openings(self, base: str) -> int:
+        """Return how often sealed cases were opened by all that began with these parameters."""
+        total = sa.func.coalesce(sa.func.sum(t.workflows.c.openings), 0)
+        with self._database.read() as db:
+            return int(db.execute(sa.select(total).where(t.workflows.c.base == base)).scalar_one())
+
     def edits(self, workflow: WorkflowRecord) -> list[EditRecord]:
         """Return its edits in the order in which they were proposed."""
         query = sa.select(t.edits).where(t.edits.c.workflow_id == workflow.id)

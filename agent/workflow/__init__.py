@@ -5,7 +5,7 @@ Trace and OptoPrime: Cheng, Nie and Swaminathan, NeurIPS 2024 (arXiv:2406.16218)
     from luthier.agent.workflow import Case, Param, Suite, op, optimise, param
 """
 
-from .evaluate import Case, Suite
+from .evaluate import Case, Suite, Workflow
 from .feedback import Feedback
 from .loop import Settings, optimise
 from .params import Param, ParamSet
@@ -18,6 +18,7 @@ __all__ = [
     "ParamSet",
     "Settings",
     "Suite",
+    "Workflow",
     "carry",
     "op",
     "optimise",

@@ -9,6 +9,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..llm.answers import LLMError, Usage
 from .accept import FEW, Verdict, Z, judge
 from .evaluate import Case, Evaluator, Result, Split, Suite, Workflow, split
 from .params import ParamSet
-from .propose import Proposed, Proposer, merged
+from .propose import Proposed, Proposer, configured, merged
 from .represent import Past, Problem, Run
 from .sandbox import available
 from .validate import Checked, check
@@ -28,6 +29,9 @@ _OTHER_PARENT = 0.3
 """How often an edit begins from another member of the Pareto front than the best."""
 _MOST_FAILURES = 3
 """Steps in a row without an answer of the model, after which it is given up."""
+
+_MOST_OPENINGS = 3
+"""Openings of the sealed cases, under whatever name, after which they are called sealed no more."""
 
 
 class NothingToTrainError(LuthierError, ValueError):
@@ -144,7 +148,7 @@ def optimise(
     workflow: Workflow,
     params: ParamSet,
     suite: Suite,
-    proposer: Proposer,
+    proposer: Proposer | None = None,
     *,
     objective: str = "",
     settings: Settings = Settings(),
@@ -158,7 +162,7 @@ def optimise(
         workflow: What is run on each case; it reads parameters with `param`, in ops.
         params: Its parameters as they are.
         suite: Cases and their scorer, which no edit can reach.
-        proposer: Who proposes edits.
+        proposer: Who proposes edits; None for the language model that is set up.
         objective: What the workflow is for, in words.
         settings: How long and how hard to try.
         ledger: Where every proposal is kept; with one, a run that was broken off goes on.
@@ -167,8 +171,24 @@ def optimise(
 
     Raises:
         NothingToTrainError: If the runs depend on no trainable parameter.
+        SettingsError: If no language model is set up, and no proposer given.
         WorkflowError: If a run of that name began with other parameters.
     """
+    with nullcontext(proposer) if proposer is not None else configured() as who:
+        return _optimise(workflow, params, suite, who, objective, settings, ledger, name, on_edit)
+
+
+def _optimise(
+    workflow: Workflow,
+    params: ParamSet,
+    suite: Suite,
+    proposer: Proposer,
+    objective: str,
+    settings: Settings,
+    ledger: EditLedger | None,
+    name: str,
+    on_edit: Callable[[EditRecord], None],
+) -> Optimised:
     record = ledger.open(name, params.hash) if ledger is not None else None
     evaluator = Evaluator(workflow, suite, settings.workers)
     search = _Search(evaluator, split(suite), params, settings, objective, [params])
@@ -322,7 +342,9 @@ def _cascade(
         return "smoke", f"it fails: {error.kind}: {error.message}"[:500], {}, None
     old, new = (statistics.fmean(search.scores(p, batch).values()) for p in (parent, made))
     if not new > old:
-        return "mini-batch", f"a mean of {new:.4g} on its own cases, from {old:.4g}", {}, None
+        still = f"; it fails: {error.kind}: {error.message}"[:500] if error is not None else ""
+        reason = f"a mean of {new:.4g} on its own cases, from {old:.4g}{still}"
+        return "mini-batch", reason, {}, None
     cases = search.parts.validation
     before, after = evaluate(parent, cases), evaluate(made, cases)
     verdict = judge(
@@ -357,7 +379,7 @@ def _open_seal(
         )
         if ledger is not None and record is not None:
             ledger.finish(record, asdict(verdict) | {"best": search.best.hash})
-            if record.openings + 1 >= _MOST_FAILURES:
+            if ledger.openings(record.base) >= _MOST_OPENINGS:
                 notes.append(
                     "the sealed cases were opened three times or more: not sealed any more"
                 )

@@ -29,8 +29,8 @@ IMPORTS = frozenset(
     | {"statistics", "torch"}
 )
 """Modules that trainable code may import: a rule for readers, not a border; `sandbox` is that."""
-_LONGEST_TEXT = 8_000
-_LONGEST_CODE = 16_000
+_LONGEST_TEXT = 6_000
+_LONGEST_CODE = 8_000
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,59}")
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{[^{}]*\}", re.S)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -98,6 +99,23 @@ class LLMProposer:
             errors[0].usage = spent
             raise errors[0]
         return [replace(found[0], usage=found[0].usage + spent), *found[1:]]
+
+
+@contextmanager
+def configured(view: View = "graph") -> Iterator[LLMProposer]:
+    """Propose by the language model that is set up, and hang up at the end.
+
+    Raises:
+        SettingsError: If there is none.
+    """
+    from ..llm.client import language_model
+    from ..llm.settings import HOW_TO, SettingsError
+
+    llm = language_model()
+    if llm is None:
+        raise SettingsError(f"edits are proposed by a language model: {HOW_TO}")
+    with llm:
+        yield LLMProposer(llm, view)
 
 
 class RandomProposer:

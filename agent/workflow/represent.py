@@ -21,9 +21,9 @@ from .trace import Node, Rollout
 View = Literal["graph", "masked", "history"]
 """What a proposer sees: all; all but the graph; scores of earlier edits alone (OPRO, Yang et al.,
 arXiv:2309.03409)."""
-_ROOM_OF_VALUES, _ROOM_OF_FEEDBACK = 8_500, 4_800
+_ROOM_OF_VALUES, _ROOM_OF_FEEDBACK = 5_000, 2_800
 """Bytes that all runs share; the prompt takes a little more, for its fences."""
-_LONGEST_VALUE = 160
+_LONGEST_VALUE = 100
 _LONGEST_CODE = 1_200
 
 

@@ -1,5 +1,7 @@
 """Classify small tables by their nearest neighbours; the score is the accuracy on hidden rows.
 
+As it stands the recipe fails and `k` is sought far from where it should be.
+
 luthier optimise pipeline.py     lets a language model edit `space` and `recipe`; Optuna tunes `k`.
 """
 

@@ -1,17 +1,18 @@
-"""`luthier optimise` and `luthier patch`, on a small pipeline and a simulated model's endpoint."""
+"""`luthier optimise` and `luthier patch` from end to end."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from luthier.evals.advisers.mind import Reply, Request
-from luthier.evals.advisers.server import Server, serve
+from luthier.evals.advisers.server import serve
 
 from .conftest import Luthier
 
 PIPELINE = '''\
-"""Grow each number to three times its size."""
+"""Multiply by three."""
+
 from luthier.agent.workflow import Case, Feedback, Param, Suite, op, param
 from pydantic import BaseModel, Field
 
@@ -20,154 +21,114 @@ class Space(BaseModel):
     by: int = Field(ge=1, le=5)
 
 
-params = [Param.json("space", {"by": 1}, Space), Param.text("tone", "rude")]
+params = [Param.json("space", {"by": 1}, Space), Param.text("greeting", "hello")]
 
 
 @op
-def grow(x):
-    return x * param("space")["by"], param("tone")
-
-
 def workflow(x):
-    return grow(x)
+    return x * param("space")["by"] * (1 if "please" in param("greeting") else 0.9)
 
 
 def score(case, output):
-    grown, tone = output
-    miss = abs(grown - 3 * case.inputs) / (3 * case.inputs)
-    return Feedback(1.0 - miss + 0.1 * (tone == "kind"), f"{grown}, said in a {tone} tone")
+    return Feedback(1 - abs(output - 3 * case.inputs) / (3 * case.inputs), f"{output}")
 
 
-suite = Suite([Case(f"case{i}", i + 1) for i in range(CASES)], score, max_drop=0.05)
+suite = Suite([Case(f"case{i:02}", i + 1) for i in range(20)], score, max_drop=0.1)
 '''
 
 
-def fixer(request: Request) -> Reply:
-    """Mend what the feedback shows, one thing at a time, after a wrong guess."""
+def mind(request: Request) -> Reply:
+    """Raise `by` first, then be polite, then change it for the worse."""
     text = request.messages[-1].content
-    if "refused" not in text and "earlier edits" not in text:
-        edit = ("budget", 100)
-    elif "less than or equal to 5" in text or "in a rude tone" not in text:
-        edit = ("space", {"by": 3})
-    elif '"by": 3' in text:
-        edit = ("tone", "kind")
+    if '\n>  "by": 1\n' in text:
+        edit = {"param": "space", "new_value_json": '{"by": 3}', "why": "too little"}
+    elif "\n> hello\n" in text:
+        edit = {"param": "greeting", "new_value_json": '"please"', "why": "a tenth too little"}
     else:
-        edit = ("space", {"by": 3})
-    edits = [{"param": edit[0], "new_value_json": json.dumps(edit[1]), "why": "it is blamed"}]
-    return Reply((json.dumps({"diagnosis": f"{edit[0]} is wrong", "edits": edits}),))
+        edit = {"param": "space", "new_value_json": '{"by": 5}', "why": "a try"}
+    return Reply((json.dumps({"diagnosis": f"because of {edit['param']}", "edits": [edit]}),))
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serve(fixer) as server:
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = tmp_path / "triple.py"
+    path.write_text(PIPELINE)
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    with serve(mind) as server:
         monkeypatch.setenv("LUTHIER_LLM_BASE_URL", server.url)
         monkeypatch.setenv("LUTHIER_LLM_MODEL", server.model)
-        yield server
+        yield path
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def write_pipeline(cases: int = 20) -> Path:
-        path = tmp_path / "pipeline.py"
-        path.write_text(PIPELINE.replace("CASES", str(cases)), encoding="utf-8")
-        return path
-
-    return write_pipeline
-
-
-def patched(path: Path) -> dict[str, object]:
-    from luthier.agent.workflow.files import load_pipeline
-
-    return dict(load_pipeline(path).params)
-
-
-def test_a_patch_is_found_looked_over_applied_and_taken_back(
-    luthier: Luthier, model: Server, write: Callable[..., Path]
+def test_edits_are_found_looked_over_applied_and_taken_back(
+    luthier: Luthier, pipeline: Path
 ) -> None:
-    path = write()
-    before = path.read_text(encoding="utf-8")
-
-    ran = luthier("optimise", path, "--steps", 2)
+    ran = luthier("optimise", pipeline, "--steps", 3)
     assert ran.code == 0, ran.err
-    assert "2 of 2 edits accepted" in ran.out
-    assert "On the sealed cases: a mean gain of" in ran.out
-    assert patched(path) == {"space": {"by": 1}, "tone": "rude"}  # nothing changes by itself
+    assert "edit 1 accepted: a mean gain of" in ran.out
+    assert "edit 2 accepted: a mean gain of" in ran.out
+    assert "2 of 3 edits accepted" in ran.out
+    assert "On the sealed cases: a mean gain of +" in ran.out
 
-    shown = luthier("patch", "show", "pipeline").out
-    for words in (
-        "space is wrong",
-        '- "by": 1',
-        '+ "by": 3',
-        "refused budget: there is no such parameter; there are space, tone",
-        "-rude",
-        "+kind",
-        "case1 ",
-        "+0.1",
-        "mean gain",
-        "tokens",
-    ):
-        assert words in shown
+    shown = luthier("patch", "show", "triple").out
+    for part in ("because of space", '-  "by": 1', '+  "by": 3', "+please", "case01", "at least +"):
+        assert part in shown.replace(' "by"', '  "by"')
+    assert "edit 3 mini-batch" in shown
 
-    assert luthier("patch", "apply", path).code == 0
-    assert patched(path) == {"space": {"by": 3}, "tone": "kind"}
-    again = luthier("patch", "apply", path)
-    assert (again.code, "applied already" in again.err) == (2, True)
+    written = pipeline.read_text()
+    assert luthier("patch", "apply", pipeline).code == 0
+    patch = pipeline.with_suffix(".params.json")
+    (entry,) = json.loads(patch.read_text())["applied"]
+    assert entry["values"] == {"space": {"by": 3}, "greeting": "please"}
+    assert pipeline.read_text() == written
+    assert "is applied already" in luthier("patch", "apply", pipeline).err
 
-    assert luthier("patch", "revert", path).code == 0
-    assert patched(path) == {"space": {"by": 1}, "tone": "rude"}
-    assert path.read_text(encoding="utf-8") == before
-    assert "no patch 'pipeline' is applied" in luthier("patch", "revert", path).err
+    assert luthier("patch", "revert", pipeline).code == 0
+    assert not patch.exists()
+    assert "no patch 'triple' is applied" in luthier("patch", "revert", pipeline).err
 
 
-def test_a_part_of_a_patch_is_measured_by_itself(
-    luthier: Luthier, model: Server, write: Callable[..., Path]
+def test_one_edit_can_be_left_out_and_the_rest_is_measured_anew(
+    luthier: Luthier, pipeline: Path
 ) -> None:
-    path = write()
-    luthier("optimise", path, "--steps", 2)
+    luthier("optimise", pipeline, "--steps", 2)
+    applied = luthier("patch", "apply", pipeline, "--without", 2)
+    assert "Without them: a mean gain of" in applied.out
+    (entry,) = json.loads(pipeline.with_suffix(".params.json").read_text())["applied"]
+    assert entry["values"] == {"space": {"by": 3}}
+    luthier("patch", "revert", pipeline)
+    none = luthier("patch", "apply", pipeline, "--without", 1, "--without", 2)
+    assert (none.code, "no edit of 'triple' is left" in none.err) == (2, True)
 
-    part = luthier("patch", "apply", path, "--without", 2)
-    assert part.code == 0, part.err
-    assert "Without them: a mean gain of +0.6667" in part.out
-    assert patched(path) == {"space": {"by": 3}, "tone": "rude"}
-    assert "edit 7 is none of those" in luthier("patch", "apply", path, "--without", 7).err
 
-
-def test_a_patch_with_low_evidence_is_applied_only_on_demand(
-    luthier: Luthier, model: Server, write: Callable[..., Path]
-) -> None:
-    path = write(cases=6)
-    ran = luthier("optimise", path, "--steps", 1)
+def test_what_few_cases_say_is_not_applied_by_itself(luthier: Luthier, pipeline: Path) -> None:
+    pipeline.write_text(PIPELINE.replace("range(20)", "range(6)"))
+    ran = luthier("optimise", pipeline, "--steps", 1)
     assert "low evidence" in ran.out
-
-    refused = luthier("patch", "apply", path)
-    assert (refused.code, "too few cases" in refused.err) == (2, True)
-    assert patched(path)["space"] == {"by": 1}
-    assert luthier("patch", "apply", path, "--anyway").code == 0
-    assert patched(path)["space"] == {"by": 3}
+    assert "too few cases" in luthier("patch", "apply", pipeline).err
+    assert luthier("patch", "apply", pipeline, "--anyway").code == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("x = 1", "defines nothing as `params`"),
-        ("raise RuntimeError('no')", "cannot be run: RuntimeError: no"),
-        ("from luthier.agent.workflow import Param\nparams = [Param.text('A', '')]", "no name"),
-    ],
-)
-def test_a_file_that_is_no_pipeline_is_one_sentence(
-    luthier: Luthier, tmp_path: Path, text: str, why: str
+BAD = {
+    "no file": (lambda path: ("optimise", "nowhere.py"), "there is no file 'nowhere.py'"),
+    "no workflow": (lambda path: ("optimise", path), "defines nothing as `workflow`"),
+    "no run": (lambda path: ("patch", "show", "tripel"), "no workflow 'tripel' was optimised"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(luthier: Luthier, pipeline: Path, name: str) -> None:
+    make, why = BAD[name]
+    pipeline.write_text(PIPELINE.replace("def workflow", "def work"))
+    told = luthier(*make(pipeline))
+    assert told.code == 2
+    assert why in told.err
+
+
+def test_without_a_model_it_says_how_to_set_one_up(
+    luthier: Luthier, pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bad.py").write_text(text, encoding="utf-8")
-    ran = luthier("optimise", "bad.py", "--by", "random")
-    assert ran.code == 2
-    assert why in ran.err
-    assert "Traceback" not in ran.err
-
-
-def test_without_a_model_it_says_how_to_name_one(
-    luthier: Luthier, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("LUTHIER_LLM_BASE_URL", raising=False)
-    ran = luthier("optimise", write())
-    assert ran.code == 2
-    assert "LUTHIER_LLM_BASE_URL" in ran.err
+    monkeypatch.delenv("LUTHIER_LLM_BASE_URL")
+    monkeypatch.delenv("LUTHIER_LLM_MODEL")
+    assert "edits are proposed by a language model" in luthier("optimise", pipeline).err
+    assert luthier("optimise", pipeline, "--by", "random", "--steps", 2).code == 0

@@ -430,6 +430,18 @@ def test_the_seal_is_opened_once_for_one_result(tmp_path: Path) -> None:
     assert ledger.workflow("workflow").openings == 1
 
 
+def test_a_seal_that_was_opened_three_times_is_none_whatever_the_runs_were_named(
+    tmp_path: Path,
+) -> None:
+    ledger = EditLedger(open_database(tmp_path / "ledger.db"))
+    told = [
+        any("not sealed any more" in note for note in done.notes)
+        for name in ("one", "two", "three")
+        for done in [run(Scripted(edit(space={"by": 3})), 1, ledger=ledger, name=name)]
+    ]
+    assert told == [False, False, True]
+
+
 def test_chance_proposes_what_the_checks_let_through() -> None:
     done = run(RandomProposer(), 6)
     assert all(each.proposer == "random" for each in done.edits)

@@ -1,0 +1,82 @@
+"""Luthier's own prompts as a workflow that can be optimised: trained on some tasks, told on others.
+
+The workflow tunes a task of the evals with LLAMBO, whose prompts are the parameters; its score is
+what is missing to the task's best value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ...agent.llm.answers import LanguageModel
+from ...agent.workflow import Case, Feedback, Param, ParamSet, Suite, Workflow, op, param
+from ...prompts.loading import load, reworded
+from ..cells import run_cell
+from ..methods import Method
+from ..suites import load_task
+from ..task import WORST_REGRET, EvalError, Task
+
+OBJECTIVE = (
+    "Tune hyperparameters within few trials: the normalised regret of the best configuration found "
+    "is to be small on any model and data. The prompts go to a language model, which proposes "
+    "configurations and predicts their scores."
+)
+PROMPTS = {
+    "candidates": "asks for configurations that may reach a target value",
+    "scores": "asks what configurations will score",
+}
+MAX_DROP = 0.1
+"""Regret by which one task may become worse; with one seed less than that is noise."""
+
+
+class Itself(NamedTuple):
+    """What is optimised."""
+
+    workflow: Workflow
+    params: ParamSet
+    suite: Suite
+
+
+def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0) -> Itself:
+    """Return Luthier's own prompts as a workflow.
+
+    Args:
+        llm: The language model whose prompts they are.
+        tasks: Names of the evals' tasks; some are learned from, some decide, some stay sealed.
+        trials: Trials of a run, the first five of which are given.
+        seed: Seed of the runs.
+
+    Raises:
+        EvalError: If a task is unknown.
+    """
+
+    @op
+    def tune(task: Task) -> tuple[float, ...]:
+        """Tune a task; the result is the regret of the incumbent after each trial."""
+        wording = {name: param(f"prompt.{name}") for name in PROMPTS}
+        method = Method("itself", "LLAMBO", lambda task, seed: _sampler(llm, task, seed))
+        with reworded(wording):
+            result = run_cell(task, method, seed, trials)
+        if result.crash is not None:
+            raise EvalError(f"it failed in trial {result.crash.trial}: {result.crash.error}")
+        return result.regret
+
+    def score(case: Case, regret: Any) -> Feedback:
+        curve = ", ".join(f"{value:.3f}" for value in regret)
+        return Feedback(-regret[-1], f"{case.inputs.card}\nregret by trial: {curve}")
+
+    params = [
+        Param.text(f"prompt.{name}", load(name).user, doc) for name, doc in sorted(PROMPTS.items())
+    ]
+    cases = [Case(name, load_task(name)) for name in tasks]
+    suite = Suite(cases, score, failed_score=-WORST_REGRET, max_drop=MAX_DROP)
+    return Itself(tune, ParamSet(params), suite)
+
+
+def _sampler(llm: LanguageModel, task: Task, seed: int) -> Any:
+    from ...agent.llambo.context import TaskCard
+    from ...agent.llambo.sampler import LLAMBOSampler
+
+    card = TaskCard(description=task.card, trials=task.budget)
+    return LLAMBOSampler(task.space, llm=llm, task=card, seed=seed)

@@ -1,0 +1,63 @@
+"""Luthier's own prompts as a workflow."""
+
+import json
+
+from luthier.agent.workflow import Settings, optimise
+from luthier.agent.workflow.evaluate import Evaluator
+from luthier.agent.workflow.propose import Edit, Proposal, Proposed
+from luthier.agent.workflow.represent import Problem
+from luthier.evals.advisers import minds
+from luthier.evals.advisers.direct import Direct
+from luthier.evals.advisers.mind import Reply, Request
+from luthier.evals.workflow.itself import itself
+from luthier.prompts.loading import load, render, reworded
+
+TASKS = ("bbob-sphere", "conditional")
+
+
+def test_a_wording_is_tried_out_in_its_block_alone_and_leaves_its_mark() -> None:
+    inputs = {"task": "t", "space": "s", "past": "", "count": 3}
+    own = render("warmstart", **inputs)
+    with reworded({"warmstart": load("warmstart").user + "Be bold."}):
+        other = render("warmstart", **inputs)
+    assert other.messages[1].content == own.messages[1].content + "\nBe bold."
+    assert other.messages[0] == own.messages[0]
+    assert other.key.startswith(f"{own.key}+")
+    assert render("warmstart", **inputs) == own
+    with reworded({"warmstart": load("warmstart").user}):
+        assert render("warmstart", **inputs) == own
+
+
+def test_a_run_is_made_with_the_prompts_that_are_its_parameters() -> None:
+    heard: list[str] = []
+    textbook = minds.textbook()
+
+    def listening(request: Request) -> Reply:
+        heard.append(request.messages[-1].content)
+        return textbook(request)
+
+    found = itself(Direct(listening), TASKS, trials=7)
+    bold = found.params.but({"prompt.candidates": found.params["prompt.candidates"] + "Be bold."})
+    results = Evaluator(found.workflow, found.suite).evaluate(bold, found.suite.cases)
+    assert any(text.endswith("Be bold.") for text in heard)
+    for result in results.values():
+        assert -1.5 <= result.score <= 0.0
+        assert "regret by trial: " in result.feedback.text
+        assert result.rollout.subgraph(result.leaf, bold.trainable)[1] == bold.trainable
+
+
+def test_a_wording_that_drops_an_input_is_refused() -> None:
+    class Careless:
+        name = "careless"
+
+        def propose(
+            self, problem: Problem, count: int, seed: int, refused: str = ""
+        ) -> list[Proposed]:
+            value = json.dumps("Give good configurations.")
+            edits = [Edit(param="prompt.candidates", new_value_json=value, why="short")]
+            return [Proposed(Proposal(diagnosis="too long", edits=edits))]
+
+    found = itself(Direct(minds.textbook()), TASKS, trials=6)
+    done = optimise(*found, Careless(), settings=Settings(steps=1))
+    assert [edit.decision for edit in done.edits] == ["refused"]
+    assert "must keep exactly the placeholders" in done.edits[0].reason
