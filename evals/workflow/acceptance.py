@@ -25,7 +25,7 @@ from rich.table import Table
 from ...agent.workflow.accept import Z, judge
 
 PROPOSALS = 20
-RUNS = 2_000
+RUNS = 500
 EFFECTS = (0.02, 0.0, -0.02)
 SHARES = (0.2, 0.4, 0.4)
 NOISE = 0.03
