@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 Z = 2.3
 """Of the lower bound of the mean gain: with 16 cases at most one accepted edit in ten is useless or
-harmful, which 2.0 does not quite keep (`python -m luthier.evals.false_acceptance`)."""
+harmful, which 2.0 does not quite keep (`python -m luthier.evals.workflow.acceptance`)."""
 FEW = 8
 """With fewer cases than these the evidence is low, whatever the bound says."""
 _MOST_SECONDS = 1.25

@@ -28,8 +28,8 @@ PROPOSALS = 20
 RUNS = 500
 EFFECTS = (0.02, 0.0, -0.02)
 SHARES = (0.2, 0.4, 0.4)
-NOISE = 0.03
-"""Standard deviation of a difference of two scores on one task."""
+NOISE = 0.03 * math.sqrt(2.0)
+"""Standard deviation of a difference of two scores on one task, each with one of 0.03."""
 LIMIT = 0.10
 """Share of accepted edits that may be useless or harmful, for the rule that Luthier uses."""
 TASKS = 16
@@ -104,7 +104,7 @@ def _named(scores: NDArray[np.float64]) -> dict[str, float]:
 
 def main() -> int:
     """Print the table; the exit code is 1 if Luthier's rule lets too much through."""
-    title = f"{PROPOSALS} proposals a run, {RUNS:,} runs, noise {NOISE}, seed 0"
+    title = f"{PROPOSALS} proposals a run, {RUNS:,} runs, noise {NOISE:.3g}, seed 0"
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     for column in ("tasks", "rule", "scores", "accepted", "worthless", "harmful", "share"):
         table.add_column(column, justify="left" if column in ("rule", "scores") else "right")
