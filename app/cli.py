@@ -58,7 +58,9 @@ def init(
     script: Annotated[Path, typer.Argument(help="A training script; it is read, not run.")],
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="The spec to write [default: luthier.yaml beside it]."),
+        typer.Option(
+            "--output", "-o", help="The spec to write; by default luthier.yaml beside it."
+        ),
     ] = None,
 ) -> None:
     """Read a training script and write a first spec for it."""
@@ -332,7 +334,7 @@ def ui(
     ] = "127.0.0.1",
     port: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(help="The port [default: the first free one from 7860 on]."),
+        typer.Option(help="The port; by default the first free one from 7860 on."),
     ] = None,
 ) -> None:
     """Show the studies in a browser; ending it changes nothing about them."""

@@ -74,7 +74,7 @@ def run_(
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 5,
     trials: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Trials of a run. [default: the task's own budget]"),
+        typer.Option(min=1, help="Trials of a run; by default the task's own budget."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
     output: Annotated[Path, typer.Option(help="The folder of the results.")] = _OUTPUT,

@@ -256,7 +256,7 @@ def report(
     name: Name,
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="Folder to write to [default: the workspace's]."),
+        typer.Option("--output", "-o", help="Folder to write to; by default the workspace's."),
     ] = None,
 ) -> None:
     """Write an HTML page and a Markdown summary of a study."""
