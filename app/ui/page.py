@@ -34,10 +34,10 @@ from ..live import news_text
 from .acts import Act, act_html, act_of, plain_html
 from .analysis import AnalysisPanel
 from .budget import BudgetPanel, forecast
-from .chat import ChatColumn
+from .conversing import Conversing
 from .curves import CurvesPanel
 from .export import ExportPanel
-from .place import MOST_COMPARED, PANELS, Place, read_place
+from .place import MOST_COMPARED, PANELS, Place, read_place, read_text
 from .settings import SettingsPanel
 from .sight import Panel, Sight, Tab
 from .start import Starting, StartPanel
@@ -75,8 +75,8 @@ class Page:
         self._last: dict[str, tuple[str, list[Any]]] = {}
         self.start_panel = StartPanel(self.starting)
         self.settings_panel = SettingsPanel(workspace)
-        self.talks = Talks(Desk(workspace, project, write_report=write_report_page))
-        self.chat = ChatColumn(self.talks, self.watch)
+        desk = Desk(workspace, project, write_report=write_report_page)
+        self.conversing = Conversing(Talks(desk), self.watch)
 
     def build(self) -> gr.Blocks:
         """Lay the page out and wire it."""
@@ -97,12 +97,12 @@ class Page:
             self._notice = plain_html("lu-notice")
             with gr.Row(elem_id="lu-halves"):
                 with gr.Column(scale=2, min_width=320, elem_id="lu-chat"):
-                    self.chat.build()
+                    self.conversing.chat.build()
                 with gr.Column(scale=5, min_width=320):
                     tabs = self._build_panels()
             timer = gr.Timer(_TICK_SECONDS)
             self._wire(blocks, tabs, timer)
-            self._wire_chat(blocks, timer)
+            self.conversing.wire(blocks, timer, self._place, self._tabs)
         return blocks
 
     def _build_panels(self) -> dict[str, gr.Tab]:
@@ -152,77 +152,10 @@ class Page:
         start.demo.click(self._on_demo, inputs, **options)
         self._place.change(None, self._place, None, js="window.luthierGo")
 
-    def _wire_chat(self, blocks: gr.Blocks, timer: gr.Timer) -> None:
-        chat = self.chat
-        options: dict[str, Any] = {
-            "outputs": [*chat.outputs, self._place, chat.box, self._tabs],
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "js": "(...given) => [window.luthierPlace(), ...given.slice(1)]",
-        }
-        inputs = [self._place, chat.seen]
-        for happens in (blocks.load, timer.tick, chat.timer.tick):
-            happens(self._on_chat_look, inputs, **options)
-        chat.box.submit(self._on_say, [*inputs, chat.box], **options)
-        chat.new.click(self._on_new, inputs, **options)
-        chat.list.input(self._on_conversation, [*inputs, chat.list], **options)
-        for part in (chat.said, chat.live, chat.asks):
-            part.click(self._on_chat_act, inputs, **options)
-
-    # What happens in the conversation. Each returns a value for every output of it.
-
-    def _on_chat_look(self, place: str, seen: str) -> list[Any]:
-        here = _read(place)
-        try:
-            id = here.conversation or self.talks.latest()
-        except LuthierError as error:
-            return self._chat(here, here, seen, str(error))
-        return self._chat(here, here.but(conversation=id), seen)
-
-    def _on_say(self, place: str, seen: str, given: dict[str, Any]) -> list[Any]:
-        here = _read(place)
-        try:
-            id = self.chat.say(here.conversation, given)
-        except LuthierError as error:
-            return self._chat(here, here, seen, str(error))
-        return self._chat(here, here.but(conversation=id), seen, box="")
-
-    def _on_new(self, place: str, seen: str) -> list[Any]:
-        here = _read(place)
-        return self._chat(here, here.but(conversation=self.talks.begin()), "")
-
-    def _on_conversation(self, place: str, seen: str, id: str) -> list[Any]:
-        here = _read(place)
-        return self._chat(here, here.but(conversation=id), "")
-
-    def _on_chat_act(self, event: gr.EventData, place: str, seen: str) -> list[Any]:
-        here, act = _read(place), act_of(event)
-        if act.kind == "example":
-            return self._chat(here, here, seen, box=act.argument)
-        try:
-            box = self.chat.act(here.conversation or "", act)
-        except (LuthierError, ValueError) as error:
-            return self._chat(here, here, seen, str(error))
-        return self._chat(here, here, seen, box=box)
-
-    def _chat(
-        self, came: Place, here: Place, seen: str, problem: str = "", box: str | None = None
-    ) -> list[Any]:
-        values, started = self.chat.filled(here.conversation, here.study, seen, problem)
-        tabs, written = gr.skip(), gr.skip()
-        if started is not None:
-            here = Place(study=started, conversation=here.conversation)
-            tabs = gr.Tabs(selected=here.panel)
-        if box is not None:
-            written = {"text": box, "files": []}
-        place = here.since(came) if here != came else gr.skip()
-        return [*values, place, written, tabs]
-
     # What a person or the timer does. Each returns a value for every output.
 
     def _on_load(self, place: str, seen: str, *values: Any) -> list[Any]:
-        came = _read(place)
+        came = read_text(place)
         try:
             empty = not self.watch.studies()
         except LuthierError as error:
@@ -234,14 +167,14 @@ class Page:
         return self._filled(came, here, "", values, tabs=tabs)
 
     def _on_tick(self, place: str, seen: str, *values: Any) -> list[Any]:
-        here = _read(place)
+        here = read_text(place)
         return self._filled(here, here, seen, values, quiet=True)
 
     def _going_to(self, name: str) -> Callable[..., list[Any]]:
         def go(place: str, seen: str, *values: Any) -> list[Any]:
             if not seen:  # as the page opens, gradio selects its first tab; the URL knows better
                 return [gr.skip()] * len(self._outputs)
-            came = _read(place)
+            came = read_text(place)
             here = read_place({**came.model_dump(), "panel": name})
             # Others may be under way, so what the tab shows is not known: all is filled in.
             return self._filled(came, here, "", values, quiet=True)
@@ -250,13 +183,13 @@ class Page:
 
     def _on_study(self, place: str, seen: str, *values: Any) -> list[Any]:
         *controls, name = values
-        came = _read(place)
-        here = Place(panel="trials" if came.panel in ("start", "settings") else came.panel)
-        here = read_place({**here.model_dump(), "study": name})
+        came = read_text(place)
+        panel = "trials" if came.panel in ("start", "settings") else came.panel
+        here = read_place({**came.elsewhere().model_dump(), "panel": panel, "study": name})
         return self._filled(came, here, "", controls, tabs=here.panel)
 
     def _on_act(self, event: gr.EventData, place: str, seen: str, *values: Any) -> list[Any]:
-        here, act = _read(place), act_of(event)
+        here, act = read_text(place), act_of(event)
         moved = move(here, act)
         if moved is not None:
             tabs = moved.panel if moved.panel != here.panel else None
@@ -301,7 +234,7 @@ class Page:
 
     def _on_export(self, panel: ExportPanel) -> Callable[..., list[Any]]:
         def export(place: str, seen: str, *values: Any) -> list[Any]:
-            here = _read(place)
+            here = read_text(place)
             try:
                 made = panel.written(self.watch.study(here.study or ""))
             except LuthierError as error:
@@ -316,14 +249,14 @@ class Page:
     def _on_start(self, place: str, seen: str, *values: Any) -> list[Any]:
         *controls, text, name, confirmed = values
         return self._begin(
-            _read(place),
+            read_text(place),
             seen,
             controls,
             lambda: self.starting.start(text or "", name or "", confirmed or "").name,
         )
 
     def _on_demo(self, place: str, seen: str, *values: Any) -> list[Any]:
-        return self._begin(_read(place), seen, values, lambda: self.starting.demo().name)
+        return self._begin(read_text(place), seen, values, lambda: self.starting.demo().name)
 
     def _begin(self, here: Place, seen: str, values: Any, begin: Callable[[], str]) -> list[Any]:
         try:
@@ -331,7 +264,8 @@ class Page:
         except LuthierError as error:
             return self._filled(here, here, seen, values, str(error))
         said = f"Study {name} runs in a process of its own; closing this page changes nothing."
-        return self._filled(here, Place(study=name), "", values, said=said, tabs="trials")
+        begun = here.elsewhere().but(study=name)
+        return self._filled(here, begun, "", values, said=said, tabs="trials")
 
     # What is shown.
 
@@ -485,15 +419,6 @@ def _head(sight: Sight) -> str:
         notes=notes,
         place=sight.place,
     )
-
-
-def _read(place: str) -> Place:
-    """Read where a browser says that it is."""
-    try:
-        data = json.loads(place or "{}")
-    except ValueError:
-        data = {}
-    return read_place(data if isinstance(data, dict) else {})
 
 
 def _read_seen(seen: str) -> dict[str, str]:

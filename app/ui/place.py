@@ -59,6 +59,10 @@ class Place(BaseModel):
         changes = {k: v for k, v in self.model_dump().items() if v != before[k]}
         return json.dumps(changes)
 
+    def elsewhere(self) -> Place:
+        """Return where one is in another study: in the same conversation."""
+        return Place(conversation=self.conversation)
+
     def but(self, **changes: Any) -> Place:
         """Return the place with some fields changed."""
         return self.model_copy(update=changes)
@@ -77,3 +81,12 @@ def read_place(data: Mapping[str, Any]) -> Place:
             except ValueError:
                 continue
     return place
+
+
+def read_text(text: str) -> Place:
+    """Return the place that a browser says it is at, as JSON."""
+    try:
+        data = json.loads(text or "{}")
+    except ValueError:
+        data = {}
+    return read_place(data if isinstance(data, dict) else {})
