@@ -558,16 +558,20 @@ class Sharing(RuleBasedStateMachine):
                 self.waiting.add(index)
 
     def _pick(self, data: st.DataObject, keys: list[str]) -> str:
-        return data.draw(st.sampled_from(sorted(keys)))
+        return data.draw(st.sampled_from(keys))  # in their order, for a key is another each time
 
     @property
     def owned(self) -> list[str]:
         return [key for key, (index, _) in self.held.items() if index in self.workers]
 
-    @precondition(lambda self: set(self.owned) - set(self.launchers))
+    @property
+    def bare(self) -> list[str]:
+        return [key for key in self.owned if key not in self.launchers]
+
+    @precondition(lambda self: self.bare)
     @rule(data=st.data())
     def launch(self, data: st.DataObject) -> None:
-        key = self._pick(data, list(set(self.owned) - set(self.launchers)))
+        key = self._pick(data, self.bare)
         folder = self.folders[key]
         self.launchers[key] = (self.house.launcher(folder), folder)
 

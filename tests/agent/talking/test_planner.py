@@ -207,7 +207,9 @@ def test_an_unknown_tool_or_value_is_answered_with_the_valid_ones(talk: Talk) ->
         return Reply(("",), calls=calls)
 
     events = list(talk(mind).send("hello"))
-    unknown, wrong = [event.answer for event in events if isinstance(event, ToolAnswered)]
+    # They are called side by side, and answer in any order.
+    answers = {event.tool: event.answer for event in events if isinstance(event, ToolAnswered)}
+    unknown, wrong = answers["study_statos"], answers["show_trial"]
     assert "study_status" in unknown
     assert "its arguments are trial, study" in wrong
     assert words(events) == "I see."
