@@ -98,7 +98,7 @@ class ClassicalSampler(BaseSampler):
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         if self._kind != "auto":
             kind: str = self._kind
-        elif self._space.is_conditional or self._is_categorical():
+        elif self._is_categorical() or (self._space.is_conditional and len(study.directions) > 1):
             kind = "tpe"
         elif len(self._space.parameters) > _GP_MOST_PARAMETERS or len(finished) > _GP_MOST_TRIALS:
             kind = "tpe"
@@ -130,7 +130,7 @@ class ClassicalSampler(BaseSampler):
             source = self.source(study, trial.number)
             seed = self._seed_of(trial.number + self._skipped)
             match source:
-                case "gp" if not self._space.is_conditional and len(study.directions) == 1:
+                case "gp" if len(study.directions) == 1:
                     from .improvement import ImprovementSampler
 
                     prior = prior_of(self._space) if self._prior == "textbook" else None

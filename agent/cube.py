@@ -26,6 +26,7 @@ class Cube:
         self._space = space
         parameters = list(space.parameters.values())
         self._levels = [_levels(parameter) for parameter in parameters]
+        self._conditions = _conditions(space)
         self.categorical = np.array([isinstance(p, Categorical) for p in parameters], dtype=bool)
 
     def points(self, configurations: Sequence[Mapping[str, Any]]) -> Points:
@@ -39,7 +40,7 @@ class Cube:
 
     def spread(self, number: int, rng: np.random.Generator) -> Points:
         """Draw points from all over the cube."""
-        return self._allowed(self._snapped(rng.random((number, len(self._levels)))))
+        return self._allowed(self._pruned(self._snapped(rng.random((number, len(self._levels))))))
 
     def around(self, points: Points, number: int, reach: float, rng: np.random.Generator) -> Points:
         """Draw neighbours of points.
@@ -63,7 +64,11 @@ class Cube:
         for axis, levels in enumerate(self._levels):
             if levels is not None and not self.categorical[axis]:
                 near[:, axis] = _another(levels, base[:, axis], near[:, axis], anywhere[:, axis])
-        return self._allowed(np.where(moves, near, base))
+        moved = np.where(moves, near, base)
+        if self._conditions:  # a branch that is entered has no place to start from
+            entered = self._active(moved) & ~self._active(base)
+            moved = self._pruned(np.where(entered, self._snapped(anywhere), moved))
+        return self._allowed(moved)
 
     def _snapped(self, points: Points) -> Points:
         """Move points to the nearest ones that configurations have."""
@@ -73,12 +78,36 @@ class Cube:
                 snapped[:, axis] = levels[_places(levels, points[:, axis])]
         return snapped
 
+    def _pruned(self, points: Points) -> Points:
+        """Move the coordinates of inactive parameters to 0.5, where `SearchSpace` has them."""
+        return np.where(self._active(points), points, 0.5) if self._conditions else points
+
+    def _active(self, points: Points) -> NDArray[np.bool_]:
+        """Tell which coordinates belong to active parameters."""
+        active = np.ones(points.shape, dtype=bool)
+        for axis, parent, units in self._conditions:
+            holds = np.isclose(points[:, parent, None], units).any(axis=1)
+            active[:, axis] &= active[:, parent] & holds
+        return active
+
     def _allowed(self, points: Points) -> Points:
         """Drop what breaks a constraint of the space."""
         if not self._space.constraints:
             return points
         keep = [self._space.satisfies_constraints(self.configuration(point)) for point in points]
         return np.asarray(points[np.array(keep, dtype=bool)])
+
+
+def _conditions(space: SearchSpace) -> list[tuple[int, int, NDArray[np.float64]]]:
+    """Return (axis, axis of a parent, places of the parent that it needs), parents first."""
+    names = list(space.parameters)
+    conditions = []
+    for name in space.ordered():
+        for parent, values in space.parameters[name].when.items():
+            to_unit = space.parameters[parent].to_unit
+            units = np.array([to_unit(value) for value in values])  # type: ignore[arg-type]
+            conditions.append((names.index(name), names.index(parent), units))
+    return conditions
 
 
 def _levels(parameter: Parameter) -> NDArray[np.float64] | None:

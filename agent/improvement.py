@@ -43,7 +43,7 @@ Score = Callable[[Points], Array]
 
 
 class ImprovementSampler(RandomSampler):
-    """Bayesian optimisation of one objective on a space without conditions.
+    """Bayesian optimisation of one objective.
 
     Parameters that the space does not have are drawn at random.
     """
@@ -75,14 +75,14 @@ class ImprovementSampler(RandomSampler):
         trials = [other for other in study.get_trials(deepcopy=False) if self._fits(other)]
         history = _History.of(trials, self._cube, study.direction)
         configuration = self._best(history)
-        return {name: configuration[name] for name in search_space}
+        return {name: configuration[name] for name in search_space if name in configuration}
 
     def _fits(self, trial: FrozenTrial) -> bool:
         """Tell whether a trial has all parameters, and choices that the space has too."""
         return all(
             name in trial.params
             and (not isinstance(own, Categorical) or trial.params[name] in own.choices)
-            for name, own in self._space.parameters.items()
+            for name, own in self._space.walk(trial.params)
         )
 
     def _best(self, history: _History) -> Configuration:

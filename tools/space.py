@@ -366,7 +366,7 @@ class SearchSpace(BaseModel):
         for name, parameter in self.parameters.items():
             for parent, values in parameter.when.items():
                 self._check_condition(name, parent, values)
-        self._order()
+        self.ordered()
         for comparison in self.constraints:
             for name in comparison.names():
                 if name not in self.parameters:
@@ -410,7 +410,7 @@ class SearchSpace(BaseModel):
 
         self.sample(np.random.default_rng(0))
 
-    def _order(self) -> list[str]:
+    def ordered(self) -> list[str]:
         """Return the names so that parents come before their children."""
         ordered: list[str] = []
         waiting = list(self.parameters)
@@ -441,7 +441,7 @@ class SearchSpace(BaseModel):
 
         `configuration` is read as the walk goes on, so the caller may fill it in on the way.
         """
-        for name in self._order():
+        for name in self.ordered():
             if self.is_active(name, configuration):
                 yield name, self.parameters[name]
 
@@ -566,7 +566,7 @@ class SearchSpace(BaseModel):
         """Return the number of configurations, None if there are infinitely or very many."""
         if any(parameter.values() is None for parameter in self.parameters.values()):
             return None
-        everything = self._configurations(self._order(), {})
+        everything = self._configurations(self.ordered(), {})
         counted = list(itertools.islice(everything, _MOST_COUNTED + 1))
         if len(counted) > _MOST_COUNTED:
             return None
