@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from ..tools.space import Categorical, Configuration, Parameter, SearchSpace
 
 Points = NDArray[np.float64]
-"""Points of the unit cube, shape (number of points, number of parameters)."""
+"""Points of the unit cube, shape (number of points, number of parameters).
+
+A coordinate of a parameter that is inactive there is `_INACTIVE`.
+"""
 
 _MOST_LEVELS = 1000
+_INACTIVE = -0.5
+"""Where points stand on the axis of an inactive parameter: farther from all that are active than
+most of these are from each other, so that branches tell each other little."""
 _MOVED = 1.5
 """How many parameters of a neighbour differ, roughly."""
 
@@ -32,7 +38,9 @@ class Cube:
     def points(self, configurations: Sequence[Mapping[str, Any]]) -> Points:
         """Return the points of configurations."""
         encoded = [self._space.encode(configuration) for configuration in configurations]
-        return self._snapped(np.array(encoded).reshape(len(encoded), len(self._levels)))
+        return self._pruned(
+            self._snapped(np.array(encoded).reshape(len(encoded), len(self._levels)))
+        )
 
     def configuration(self, point: NDArray[np.float64]) -> Configuration:
         """Return the configuration at a point."""
@@ -66,8 +74,8 @@ class Cube:
                 near[:, axis] = _another(levels, base[:, axis], near[:, axis], anywhere[:, axis])
         moved = np.where(moves, near, base)
         if self._conditions:  # a branch that is entered has no place to start from
-            entered = self._active(moved) & ~self._active(base)
-            moved = self._pruned(np.where(entered, self._snapped(anywhere), moved))
+            moved = np.where(self._active(base), moved, self._snapped(anywhere))
+            moved = self._pruned(moved)
         return self._allowed(moved)
 
     def _snapped(self, points: Points) -> Points:
@@ -79,8 +87,8 @@ class Cube:
         return snapped
 
     def _pruned(self, points: Points) -> Points:
-        """Move the coordinates of inactive parameters to 0.5, where `SearchSpace` has them."""
-        return np.where(self._active(points), points, 0.5) if self._conditions else points
+        """Move the coordinates of inactive parameters to one place, out of the cube."""
+        return np.where(self._active(points), points, _INACTIVE) if self._conditions else points
 
     def _active(self, points: Points) -> NDArray[np.bool_]:
         """Tell which coordinates belong to active parameters."""

@@ -434,7 +434,7 @@ def test_the_models_begin_after_the_start():
     ("space", "source"),
     [
         (FLAT, "gp"),
-        (TREE, "tpe"),
+        (TREE, "gp"),
         ({name: {"type": "categorical", "choices": list(range(9))} for name in "ab"}, "tpe"),
         ({f"x{i}": FLAT["x"] for i in range(21)}, "tpe"),
     ],

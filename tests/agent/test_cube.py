@@ -17,6 +17,23 @@ SPACE = SearchSpace.model_validate(
     }
 )
 
+BRANCHES = SearchSpace.model_validate(
+    {
+        "parameters": {
+            "depth": {"type": "int", "low": 1, "high": 3, "when": {"net": [True]}},
+            "width": {
+                "type": "int",
+                "low": 8,
+                "high": 64,
+                "when": {"net": [True], "depth": [2, 3]},
+            },
+            "net": {"type": "categorical", "choices": [True, False]},
+            "rate": {"type": "float", "low": 0, "high": 1},
+            "trees": {"type": "int", "low": 1, "high": 99, "when": {"net": [False]}},
+        }
+    }
+)
+
 
 def rng():
     return np.random.default_rng(3)
@@ -27,13 +44,14 @@ def drawn(cube, how):
     return points if how == "spread" else cube.around(points[:10], 20, 0.3, rng())
 
 
+@pytest.mark.parametrize("space", [SPACE, BRANCHES], ids=["flat", "branches"])
 @pytest.mark.parametrize("how", ["spread", "around"])
-def test_every_point_is_that_of_its_configuration(how):
-    cube = Cube(SPACE)
+def test_every_point_is_that_of_its_configuration(how, space):
+    cube = Cube(space)
     points = drawn(cube, how)
     configurations = [cube.configuration(point) for point in points]
     for configuration in configurations:
-        SPACE.validate_configuration(configuration)
+        space.validate_configuration(configuration)
     assert cube.points(configurations) == pytest.approx(points, abs=1e-6)
 
 
@@ -65,6 +83,28 @@ def test_a_short_move_on_a_grid_is_one_step():
     cube = Cube(space)
     near = cube.around(cube.points([{"n": 5}]), 50, 1e-3, rng())
     assert {cube.configuration(point)["n"] for point in near} == {4, 6}
+
+
+def test_branches_are_farther_apart_than_what_is_active_in_them_mostly_is():
+    cube = Cube(BRANCHES)
+    small, large, other = cube.points(
+        [
+            {"net": False, "trees": 30, "rate": 0.5},
+            {"net": False, "trees": 70, "rate": 0.5},
+            {"net": True, "depth": 1, "rate": 0.5},
+        ]
+    )
+    assert small[0] == large[0]  # what neither has keeps them not apart
+    assert np.abs(small - other)[4] > np.abs(small - large)[4]
+
+
+def test_a_move_into_another_branch_starts_anywhere_in_it():
+    cube = Cube(BRANCHES)
+    (home,) = cube.points([{"net": False, "trees": 30, "rate": 0.5}])
+    near = cube.around(home[None], 500, 0.01, rng())
+    entered = [c for c in map(cube.configuration, near) if c["net"]]
+    assert {c["depth"] for c in entered} == {1, 2, 3}
+    assert len({c["width"] for c in entered if "width" in c}) > 20
 
 
 def test_no_configurations_have_no_points():

@@ -56,6 +56,19 @@ def test_it_goes_where_the_best_is(direction):
     assert bowl(asked(SQUARE, study)) < 0.02
 
 
+def test_in_a_conditional_space_it_goes_to_the_best_of_the_best_branch():
+    branches = space(
+        kind={"type": "categorical", "choices": ["near", "far"]},
+        x={**UNIT, "when": {"kind": ["near"]}},
+        y={**UNIT, "when": {"kind": ["far"]}},
+    )
+    steps = [float(step) for step in np.linspace(0.05, 0.95, 6)]
+    near = [({"kind": "near", "x": x}, (x - 0.3) ** 2) for x in steps]
+    far = [({"kind": "far", "y": y}, 1 + (y - 0.8) ** 2) for y in steps]
+    chosen = asked(branches, study_of(branches, near + far))
+    assert chosen == {"kind": "near", "x": pytest.approx(0.3, abs=0.1)}
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("-inf")])
 def test_an_infinite_value_is_no_trouble(value):
     study = study_of(SQUARE, [*((c, bowl(c)) for c in grid()), ({"x": 0.9, "y": 0.5}, value)])
