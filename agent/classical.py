@@ -1,8 +1,9 @@
 """The classical optimiser: which sampler answers when.
 
-On flat spaces of up to about twenty parameters a Gaussian process, of our own for one objective
-(`improvement`) and Optuna's GPSampler for several; on conditional, purely categorical and wide ones
-Optuna's TPESampler (multivariate, constant liar; Watanabe, arXiv:2304.11127). The choice follows
+On spaces of up to about twenty parameters a Gaussian process, of our own for one objective
+(`improvement`) and Optuna's GPSampler for several; on purely categorical and wide ones, and on
+conditional ones with several objectives, Optuna's TPESampler (multivariate, constant liar;
+Watanabe, arXiv:2304.11127). The choice follows
 measurements on real tables of hyperparameters (`docs/log.md`).
 """
 

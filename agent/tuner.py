@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from ..tools import guard
 from ..tools.enqueue import EnqueueError, wanted
 from ..tools.executors.protocol import TrialExecutor
 from ..tools.leases import Leases
@@ -94,7 +95,7 @@ class Tuner:
         )
         self._confirmer = Confirmer(writer, self._history, self._limits, executor, leases.slots)
         self._prospects = Prospects(
-            study.name, study.spec.objectives, policy.hopeless, policy.hopeless_later
+            study.name, study.spec.required, policy.hopeless, policy.hopeless_later
         )
         self._ending: Ending | None = None
         self._paused = False
@@ -289,13 +290,13 @@ class Tuner:
 
     def _settle(self, run: Run, evidence: Evidence) -> None:
         """Record an attempt's end, free its devices, and learn whether it makes sense to go on."""
-        verdict = run.verdict(evidence, self._spec.objectives)
+        verdict = run.verdict(evidence, self._spec.required)
         again = run.may_run_again(verdict, evidence, self._policy.most_attempts)
         again = again or self._placement.is_suspect(run, verdict)
         trial = self._writer.finish_attempt(
             run.trial,
             verdict,
-            metrics=run.values,
+            metrics=self._metrics(run, verdict),
             seconds=run.seconds(evidence, self._writer.clock.time()),
             peak_bytes=evidence.peak_bytes,
             error_tail=evidence.error_tail,
@@ -314,6 +315,19 @@ class Tuner:
             if reason is not None and self._ending is None:
                 self._halt(reason)
         self._exonerate()
+
+    def _metrics(self, run: Run, verdict: Verdict) -> dict[str, float]:
+        """Return what is recorded of an attempt's final metrics."""
+        if self._spec.guard is None:
+            return run.values
+        return guard.recorded(
+            self._spec.guard,
+            run.values,
+            self._history.trials,
+            seed=self._spec.seed,
+            number=run.trial.number,
+            complete=verdict.outcome is Outcome.COMPLETE,
+        )
 
     def _exonerate(self) -> None:
         """Take devices out of service that are at fault; run again what failed only for them."""
@@ -366,6 +380,8 @@ class Tuner:
         refusal = self._limits.meters().refusal(expected, new_trial=True)
         refusal = refusal or self._history.exhaustion(self._spec.search_space)
         refusal = refusal or self._confirmer.refusal()
+        if self._spec.guard is not None:
+            refusal = refusal or guard.refusal(self._spec.guard, self._history.trials)
         if refusal is not None:
             if not self._running and not self._history.waiting():
                 self._finish(refusal)

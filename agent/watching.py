@@ -32,8 +32,11 @@ class Watcher:
 
         One that reports faster than it can be read keeps nobody from the others.
         """
-        while reports := self._executor.reports(run.handle):
+        while told := self._executor.reports(run.handle):
             spared_before = run.spared_at
+            for report in told:
+                run.values.update(report.metrics)
+            reports = [self._guarded(report) for report in told]
             wanted = [self._judge(run, report) for report in reports]
             stop = next((reason for reason in wanted if reason is not None), None)
             if run.handle.stop_asked is not None:
@@ -48,7 +51,6 @@ class Watcher:
 
     def _judge(self, run: Run, report: Report) -> StopReason | None:
         """Take in one report; return why the trial is to stop for it, if it is."""
-        run.values.update(report.metrics)
         if report.step is None:
             return None
         news = {}
@@ -71,6 +73,14 @@ class Watcher:
             run.spared_at = report.step if run.spared_at is None else run.spared_at
             return None
         return StopReason.PRUNE if prune else None
+
+    def _guarded(self, report: Report) -> Report:
+        """Return a report without what only the guard may tell."""
+        guard = self._spec.guard
+        if guard is None:
+            return report
+        shown = {name: v for name, v in report.metrics.items() if name != guard.hold_out}
+        return Report(report.step, shown)
 
     def stop(self, run: Run, reason: StopReason) -> None:
         """Stop an attempt, also if this worker dies before it has asked."""

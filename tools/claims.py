@@ -198,6 +198,8 @@ def _doubt(spec: StudySpec, mine: Sequence[TrialRecord], theirs: Sequence[TrialR
         how = "broke a limit" if last.state is Outcome.COMPLETE else f"ended as {last.state}"
         return f"{len(failures)} of {len(mine)} repeats failed: trial {last.number} {how}."
     metric = next(iter(spec.objectives))
+    if spec.guard is not None and spec.guard.hold_out == metric:
+        return f"What the guard answers for {metric} is no measurement of its own."
     ours, others = ([*_values(side, metric).values()] for side in (mine, theirs))
     if len(ours) > 1 and len(set(ours)) == 1 and len(set(others)) <= 1:
         return "All repeats are exactly alike, so they tell nothing about other seeds."

@@ -24,6 +24,7 @@ from pydantic import (
 from .adviser_spec import Adviser
 from .errors import LuthierError
 from .executor_spec import Executor
+from .guard import Guard
 from .pruner_spec import Pruner
 from .section import Seconds, Section
 from .space import Comparison, Parameter, SearchSpace, did_you_mean
@@ -176,6 +177,8 @@ class StudySpec(Section):
     sampler: Sampler = Field(default_factory=Sampler)
     pruner: Pruner = Field(default_factory=Pruner)
     confirm: Confirm = Field(default_factory=Confirm)
+    guard: Guard | None = None
+    """Protects a hold-out set from being fitted by the search."""
     adviser: Adviser = Field(default_factory=Adviser)
     seed: int = Field(default=0, ge=0, lt=1 << 32)
     """Seed of the sampler and of every trial. Never tuned."""
@@ -232,8 +235,25 @@ class StudySpec(Section):
                 "`confirm.repeats` needs a single metric to maximize or minimize, but there are "
                 f"{', '.join(map(repr, self.objectives))}; leave it out"
             )
+        if self.guard is not None:
+            self._check_guard(self.guard)
         self._check_seeds()
         return self
+
+    def _check_guard(self, guard: Guard) -> None:
+        for field, name in (("hold_out", guard.hold_out), ("training", guard.training)):
+            if name not in self.metrics:
+                raise ValueError(
+                    f"`guard.{field}` names an unknown metric {name!r}"
+                    + did_you_mean(name, self.metrics)
+                )
+        if guard.hold_out == guard.training:
+            raise ValueError(f"`guard` compares {guard.hold_out!r} with itself; name two metrics")
+        if any(rule.comparison.left == guard.hold_out for rule in self.pruner.stop_if):
+            raise ValueError(
+                f"`pruner.stop_if` looks at {guard.hold_out!r} at every step, past its guard; take "
+                "another metric"
+            )
 
     def _check_seeds(self) -> None:
         """Refuse a space that tunes the seed: the luckiest one says nothing about the others."""
@@ -264,6 +284,12 @@ class StudySpec(Section):
             for name, metric in self.metrics.items()
             if metric.direction != "watch"
         }
+
+    @property
+    def required(self) -> list[str]:
+        """The metrics without which a trial is not complete."""
+        guarded = [] if self.guard is None else [self.guard.hold_out, self.guard.training]
+        return list(dict.fromkeys([*self.objectives, *guarded]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field, defaults included, as JSON-ready data."""
