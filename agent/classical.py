@@ -214,8 +214,9 @@ def _sobol_point(dimensions: int, seed: int, index: int, draw: int) -> list[floa
 def propose(spec: StudySpec, trials: Sequence[TrialRecord], *, others: int = 0) -> Proposal:
     """Choose the next configuration of a study.
 
-    The default configuration comes first, where there is one. A draw that breaks a constraint of
-    the space, or that has been tried already, is drawn again, at last at random.
+    What a person wants tried comes first, then the default configuration, where there is one. A
+    draw that breaks a constraint of the space, or that has been tried already, is drawn again, at
+    last at random.
 
     Args:
         spec: The study's spec.
@@ -251,6 +252,9 @@ def _choose(
     spec: StudySpec, trials: Sequence[TrialRecord], others: int
 ) -> tuple[Configuration, str, str]:
     space = spec.search_space
+    for wanted in spec.first_configurations:
+        if not _is_tried(wanted, trials):
+            return wanted, "person", "wanted first, says the spec"
     default = space.default()
     if default is not None and not _is_tried(default, trials):
         return default, "default", "the defaults, to compare with"

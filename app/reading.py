@@ -352,6 +352,37 @@ def spec_diff(
         print("\n".join(plain(change) for change in changes) or "They are the same.")
 
 
+@spec_app.command("wish")
+def spec_wish(
+    source: Annotated[Path, typer.Argument(help="A spec file.")],
+    words: Annotated[str, typer.Argument(help="As: start near lr 3e-4, never above batch 256.")],
+    output: Annotated[Path | None, typer.Option(help="Where to write the new spec.")] = None,
+) -> None:
+    """Put a wish in your own words into a spec, by the language model; print the differences."""
+    from ..agent.llambo.wishes import wished
+    from ..agent.llm.client import language_model
+    from ..agent.llm.settings import HOW_TO
+    from ..tools.spec import SpecError, diff, load_spec
+
+    before = load_spec(source)
+    llm = language_model()
+    if llm is None:
+        raise SpecError(
+            f"words are read by a language model, or write the ranges yourself: {HOW_TO}"
+        )
+    with llm:
+        after, unclear = wished(llm, before, words)
+    print("\n".join(plain(change) for change in diff(before, after)) or "Nothing changes.")
+    for text in unclear:
+        print(plain(f"Not done: {text}"))
+    if output is None:
+        return
+    try:
+        output.write_text(after.to_yaml(), encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {str(output)!r}: {error.strerror}") from None
+
+
 @spec_app.command("schema")
 def spec_schema() -> None:
     """Print the JSON schema of a spec."""

@@ -547,6 +547,17 @@ class SearchSpace(BaseModel):
             configuration[name] = parameter.from_unit(float(units[name]))
         return configuration
 
+    def complete(self, *sources: Mapping[str, Any]) -> Configuration:
+        """Return the configuration of the first source that has each active parameter's value.
+
+        Where none has it, it is the middle of the range. Constraints are not mended.
+        """
+        configuration: Configuration = {}
+        for name, parameter in self.walk(configuration):
+            known = next((source for source in sources if name in source), None)
+            configuration[name] = parameter.from_unit(0.5) if known is None else known[name]
+        return configuration
+
     def sample(self, rng: np.random.Generator) -> Configuration:
         """Draw a configuration uniformly (log-uniformly where `log`) among the allowed ones.
 

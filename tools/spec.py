@@ -27,7 +27,7 @@ from .executor_spec import Executor
 from .guard import Guard
 from .pruner_spec import Pruner
 from .section import Seconds, Section
-from .space import Comparison, Parameter, SearchSpace, did_you_mean
+from .space import Comparison, Configuration, Parameter, Scalar, SearchSpace, did_you_mean
 from .textbook_names import is_seed_name
 
 
@@ -143,6 +143,9 @@ class Sampler(Section):
     """`auto` chooses by the space and the number of trials."""
     start_up_trials: int | None = Field(default=None, gt=0)
     """Trials spread over the space before a model is trusted. Default: budget / 8 in [4, 10]."""
+    first: list[dict[str, Scalar]] = Field(default_factory=list, max_length=100)
+    """Values that you want tried, one trial each, before all others; a trial takes what is not
+    named from the defaults, then from the textbook."""
     prior: Literal["textbook", "none"] = "textbook"
     """`textbook`: where the parameters' names are known from practice, some of these trials have
     values that a textbook recommends; not with the kinds `random` and `sobol`."""
@@ -237,6 +240,7 @@ class StudySpec(Section):
             )
         if self.guard is not None:
             self._check_guard(self.guard)
+        self._check_first()
         self._check_seeds()
         return self
 
@@ -254,6 +258,42 @@ class StudySpec(Section):
                 f"`pruner.stop_if` looks at {guard.hold_out!r} at every step, past its guard; take "
                 "another metric"
             )
+
+    def _check_first(self) -> None:
+        for place, values in enumerate(self.sampler.first):
+            for name, value in values.items():
+                if name not in self.space:
+                    raise ValueError(
+                        f"`sampler.first[{place}]` names an unknown parameter {name!r}"
+                        + did_you_mean(name, self.space)
+                    )
+                try:
+                    self.space[name].check(value)
+                except ValueError as error:
+                    raise ValueError(f"`sampler.first[{place}]`: {name!r} {error}") from None
+        for place, whole in enumerate(self.first_configurations):
+            try:
+                self.search_space.validate_configuration(whole)
+            except ValueError as error:
+                raise ValueError(f"`sampler.first[{place}]`: {error}") from None
+            for name in self.sampler.first[place].keys() - whole.keys():
+                raise ValueError(
+                    f"`sampler.first[{place}]`: {name!r} is not active there: it needs "
+                    f"{self.space[name].when}"
+                )
+
+    @cached_property
+    def first_configurations(self) -> list[Configuration]:
+        """The configurations that a person wants tried before all others."""
+        if not self.sampler.first:
+            return []
+        from .textbook import prior_of
+
+        space = self.search_space
+        defaults = {n: p.default for n, p in self.space.items() if p.default is not None}
+        # The most typical one comes first; the others have branches that it is not in.
+        textbook = prior_of(space).configurations(8, self.seed)
+        return [space.complete(values, defaults, *textbook) for values in self.sampler.first]
 
     def _check_seeds(self) -> None:
         """Refuse a space that tunes the seed: the luckiest one says nothing about the others."""

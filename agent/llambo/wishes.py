@@ -15,7 +15,9 @@ from typing import Any
 
 from ...prompts.loading import render
 from ...tools.space import Categorical, Configuration, Parameter, Scalar, SearchSpace
+from ...tools.spec import StudySpec, parse_spec
 from ...tools.textbook import prior_of
+from ..llm.answers import LanguageModel
 from .admission import Fault, admit_value, find_name
 from .asking import Conversation
 from .forms import WishesForm
@@ -53,7 +55,7 @@ class Wishes:
         active goes, and with it the constraints that speak of it.
         """
         parameters: dict[str, Parameter] = {}
-        for name in _parents_first(space):
+        for name in space.ordered():
             parameter = _possible(space.parameters[name], parameters)
             if parameter is not None:
                 limit = self.limits.get(name)
@@ -63,6 +65,11 @@ class Wishes:
             parameters={name: parameters[name] for name in space.parameters if name in parameters},
             constraints=[c for c in space.constraints if numbers.issuperset(c.names())],
         )
+
+    def first(self, space: SearchSpace) -> dict[str, Scalar]:
+        """Return the values to begin with that a space has, or what lies nearest in it."""
+        own = space.parameters
+        return {name: _into(own[name], value) for name, value in self.start.items() if name in own}
 
     def preferred(self, space: SearchSpace, count: int, seed: int) -> list[Configuration]:
         """Return configurations with the values to begin with, completed from the textbook.
@@ -75,16 +82,9 @@ class Wishes:
         if not self.start:
             return []
         chosen: list[Configuration] = []
+        wished = self.first(space)
         for completion in prior_of(space).configurations(4 * count, seed):
-            wished = {name: v for name, v in self.start.items() if name in space.parameters}
-            configuration: Configuration = {}
-            for name, parameter in space.walk(configuration):
-                if name in wished:
-                    configuration[name] = _into(parameter, wished[name])
-                elif name in completion:
-                    configuration[name] = completion[name]
-                else:  # active only with what is wished
-                    configuration[name] = parameter.from_unit(0.5)
+            configuration = space.complete(wished, completion)
             if space.satisfies_constraints(configuration) and configuration not in chosen:
                 chosen.append(configuration)
         return chosen[:count]
@@ -123,6 +123,33 @@ def read_wishes(conversation: Conversation, space: SearchSpace, words: str) -> W
         if limit is not None:
             limits[entry["parameter"]] = limit
     return Wishes(start, limits, tuple(unclear))
+
+
+def wished(llm: LanguageModel, spec: StudySpec, words: str) -> tuple[StudySpec, tuple[str, ...]]:
+    """Return a spec with a person's words put into it, and what of them is not done.
+
+    Limits narrow the space, whoever proposes; values to begin with are tried first.
+
+    Args:
+        llm: The model that reads the words.
+        spec: The spec that they are about.
+        words: What the person said.
+
+    Raises:
+        LLMError: If the model gives no answer.
+        SpecError: If what was understood does not make a spec.
+    """
+    wishes = read_wishes(Conversation(llm), spec.search_space, words)
+    narrow = wishes.narrow(spec.search_space)
+    data = spec.model_dump_explicit()
+    kinds = {name: parameter.type for name, parameter in narrow.parameters.items()}
+    space = narrow.model_dump(mode="json", exclude_defaults=True)["parameters"]
+    data["space"] = {name: {"type": kinds[name], **space[name]} for name in kinds}
+    data["constraints"] = [str(comparison) for comparison in narrow.constraints]
+    first = wishes.first(narrow)
+    if first:
+        data["sampler"] = {**data.get("sampler", {}), "first": [first, *spec.sampler.first]}
+    return parse_spec(data, "the spec with your wishes"), wishes.unclear
 
 
 def _entries(
@@ -211,17 +238,6 @@ def _possible(parameter: Parameter, parents: Mapping[str, Parameter]) -> Paramet
             return None
         when[parent] = left
     return parameter.model_copy(update={"when": when})
-
-
-def _parents_first(space: SearchSpace) -> list[str]:
-    ordered: list[str] = []
-    while len(ordered) < len(space.parameters):
-        ordered += [
-            name
-            for name, parameter in space.parameters.items()
-            if name not in ordered and all(parent in ordered for parent in parameter.when)
-        ]
-    return ordered
 
 
 def _has(parameter: Parameter, value: Scalar) -> bool:

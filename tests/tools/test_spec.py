@@ -98,7 +98,12 @@ def test_the_short_document_says_only_what_differs_from_the_defaults():
 
 def test_the_resolved_document_names_every_default():
     resolved = yaml.safe_load(spec().to_yaml(resolved=True))
-    assert resolved["sampler"] == {"kind": "auto", "start_up_trials": None, "prior": "textbook"}
+    assert resolved["sampler"] == {
+        "kind": "auto",
+        "start_up_trials": None,
+        "first": [],
+        "prior": "textbook",
+    }
     assert resolved["budget"]["trials"] == 50
 
 
