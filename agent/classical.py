@@ -35,6 +35,8 @@ KINDS = frozenset({"textbook", "sobol", "gp", "tpe", "random"})
 
 _GP_MOST_PARAMETERS = 20
 _GP_MOST_TRIALS = 250
+_TPE_EVERY = 3
+"""Among branches the process alone stays too long in one; so TPE has every third trial."""
 _DRAWS = 12
 
 
@@ -102,6 +104,8 @@ class ClassicalSampler(BaseSampler):
         elif self._is_categorical() or (self._space.is_conditional and len(study.directions) > 1):
             kind = "tpe"
         elif len(self._space.parameters) > _GP_MOST_PARAMETERS or len(finished) > _GP_MOST_TRIALS:
+            kind = "tpe"
+        elif self._space.is_conditional and (number + self._skipped) % _TPE_EVERY == 0:
             kind = "tpe"
         else:
             kind = "gp"

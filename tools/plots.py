@@ -12,6 +12,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna.visualization import (
+    plot_contour,
     plot_intermediate_values,
     plot_optimization_history,
     plot_parallel_coordinate,
@@ -78,6 +79,8 @@ def drawers(spec: StudySpec) -> dict[str, Draw]:
     drawn |= {"Importance of parameters": _importance, "Parameters together": _parallel}
     for axis, name in enumerate(objectives):
         drawn[f"{name} by parameter"] = partial(_slice, axis)
+    if len(objectives) == 1:
+        drawn["The two that matter most"] = _contour
     drawn["Timeline"] = _timeline
     return {title: partial(_drawn, draw, title) for title, draw in drawn.items()}
 
@@ -301,6 +304,26 @@ def _slice(axis: int, title: str, spec: StudySpec, trials: Sequence[TrialRecord]
     figure.update_traces(marker=BROKEN, selector={"name": "Infeasible Trial"})
     figure.update_layout(width=None, margin={"r": 70})
     return Panel(title, figure, note, min_width=180 * len(spec.space))
+
+
+def _contour(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
+    """Draw the objective over the two parameters of most importance."""
+    weights = importance(spec, trials)
+    if weights is None or len(weights) < 2:
+        why = "Too few trials are complete, or they are too alike, to tell which two they are."
+        return Panel(title, None, why)
+    pair = list(weights)[:2]
+    both = [t for t in _complete(trials) if all(name in t.configuration for name in pair)]
+    if len(both) < 3:
+        return Panel(title, None, f"Fewer than three trials have both {pair[0]} and {pair[1]}.")
+    kept, note = _spread(spec, both, _MANY_POINTS)
+    study = rebuild(spec, _only(trials, kept))
+    figure = plot_contour(study, pair, target_name=next(iter(spec.objectives)))
+    for trace in figure.data:
+        if trace.type == "contour":
+            low_is_good = next(iter(spec.objectives.values())) == "minimize"
+            trace.update(colorscale=SCALE, reversescale=low_is_good, colorbar={"thickness": 12})
+    return Panel(title, figure, note or "Between the points it is interpolated.")
 
 
 def _timeline(title: str, _: StudySpec, trials: Sequence[TrialRecord]) -> Panel:

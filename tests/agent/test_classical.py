@@ -446,6 +446,24 @@ def test_the_model_suits_the_space(space, source):
     assert propose(made, trials).decision.source == source
 
 
+def test_among_branches_tpe_has_every_third_trial():
+    space = {
+        "kind": {"type": "categorical", "choices": ["a", "b"]},
+        "x": {"type": "float", "low": 0, "high": 1, "when": {"kind": "a"}},
+        "y": {"type": "float", "low": 0, "high": 1, "when": {"kind": "b"}},
+    }
+    made = spec(space, sampler={"start_up_trials": 1, "prior": "none"})
+    assert run(made, 7, lambda n, c: trial(n, c, loss=c.get("x", 0.5)))[1] == [
+        "sobol",
+        "gp",
+        "gp",
+        "tpe",
+        "gp",
+        "gp",
+        "tpe",
+    ]
+
+
 # --- manners --------------------------------------------------------------------------------
 
 

@@ -79,6 +79,7 @@ TITLES = [
     "Importance of parameters",
     "Parameters together",
     "acc by parameter",
+    "The two that matter most",
     "Timeline",
 ]
 
