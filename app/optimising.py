@@ -57,6 +57,14 @@ def optimise(
         Optional[float],  # noqa: UP045
         typer.Option(min=0.0, help="Begin no step after that."),
     ] = None,
+    tokens: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="The most that asking for edits may take in this run."),
+    ] = None,
+    dollars: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.0, help="Likewise; refused if the model's price is unknown."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     by: Annotated[By, typer.Option(help="Who proposes; the others are baselines.")] = "optimizer",
 ) -> None:
@@ -74,7 +82,7 @@ def optimise(
     )
     run_name = name or pipeline.stem
     opening = _itself(suite) if pipeline == ITSELF else nullcontext(load_pipeline(pipeline, suite))
-    with opening as found, _proposer(by) as proposer, _ledger() as ledger:
+    with opening as found, _proposer(by, tokens, dollars) as proposer, _ledger() as ledger:
         done = run(
             found.workflow,
             found.params,
@@ -122,12 +130,15 @@ def _itself(suite: Path | None) -> Iterator[Pipeline]:
 
 
 @contextmanager
-def _proposer(by: By) -> Iterator[Proposer]:
+def _proposer(by: By, tokens: int | None, dollars: float | None) -> Iterator[Proposer]:
+    from ..agent.llm.metering import Caps
     from ..agent.workflow.propose import RandomProposer, configured
     from ..agent.workflow.represent import View
 
     views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
-    with nullcontext(RandomProposer()) if by == "random" else configured(views[by]) as proposer:
+    caps = Caps(tokens, dollars)
+    blind = by == "random"
+    with nullcontext(RandomProposer()) if blind else configured(views[by], caps) as proposer:
         yield proposer
 
 

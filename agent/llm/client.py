@@ -19,7 +19,7 @@ from .answers import Answer, LLMError, Message, Samples, Weights
 from .completions import Choice, Completion
 from .failures import detail_of
 from .line import Line
-from .metering import Meter
+from .metering import Caps, Meter
 from .sending import Call
 from .settings import load_settings
 from .structured import Unusable, parse, repair, said
@@ -36,7 +36,10 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def language_model(
-    base_url: str | None = None, model: str | None = None, api_key: str | None = None
+    base_url: str | None = None,
+    model: str | None = None,
+    api_key: str | None = None,
+    caps: Caps | None = None,
 ) -> Client | None:
     """Return the language model that is set up, None if there is none.
 
@@ -44,12 +47,13 @@ def language_model(
         base_url: What comes before `/chat/completions`; None for the environment's, as for all.
         model: The model's name at the endpoint.
         api_key: Its key, if it wants one.
+        caps: The most that may be spent; a call beyond it is refused.
 
     Raises:
         SettingsError: If something is missing.
     """
     settings = load_settings(base_url=base_url, model=model, api_key=api_key)
-    return None if settings is None else Client(Line(settings))
+    return None if settings is None else Client(Line(settings, caps=caps))
 
 
 class Client:

@@ -130,7 +130,8 @@ class _Search:
 
     def _past(self) -> list[Past]:
         accepted = [edit for edit in self.edits if edit.accepted][-_ACCEPTED_SHOWN:]
-        rejected = [edit for edit in self.edits if not edit.accepted][-_REJECTED_SHOWN:]
+        others = [edit for edit in self.edits if edit.diff and not edit.accepted]
+        rejected = others[-_REJECTED_SHOWN:]
         return [
             Past(
                 edit.diff,
@@ -216,6 +217,10 @@ def _optimise(
             proposals = proposer.propose(problem, settings.candidates, settings.seed + step)
             failures = 0
         except LLMError as error:
+            if error.cause == "budget":
+                ended = str(error)
+                break
+            keep(_failed(search, proposer, parent, error))
             failures += 1
             if failures == _MOST_FAILURES:
                 ended = f"the language model fails: {error}"
@@ -317,6 +322,29 @@ def _tried(
         prompt=proposed.prompt,
         tokens=usage.tokens,
         dollars=usage.dollars,
+    )
+
+
+def _failed(search: _Search, proposer: Proposer, parent: ParamSet, error: LLMError) -> EditRecord:
+    """Return what is kept of a step in which the model gave no proposal: its cause and cost."""
+    return EditRecord(
+        number=len(search.edits) + 1,
+        proposer=proposer.name,
+        parent=parent.hash,
+        made=parent.hash,
+        diagnosis="",
+        changes={},
+        refused={},
+        diff="",
+        decision="no answer",
+        reason=str(error)[:500],
+        scores={},
+        mean=None,
+        bound=None,
+        low_evidence=False,
+        prompt="",
+        tokens=error.usage.tokens,
+        dollars=error.usage.dollars,
     )
 
 

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..llm.answers import LanguageModel, LLMError, Message, Usage
 from .params import Param
 from .represent import Problem, View, prompt_of
+
+if TYPE_CHECKING:
+    from ..llm.metering import Caps
 
 _MOST_TOKENS = 4_000
 _TEMPERATURE = 0.7
@@ -102,8 +105,8 @@ class LLMProposer:
 
 
 @contextmanager
-def configured(view: View = "graph") -> Iterator[LLMProposer]:
-    """Propose by the language model that is set up, and hang up at the end.
+def configured(view: View = "graph", caps: Caps | None = None) -> Iterator[LLMProposer]:
+    """Propose by the language model that is set up, within `caps`, and hang up at the end.
 
     Raises:
         SettingsError: If there is none.
@@ -111,7 +114,7 @@ def configured(view: View = "graph") -> Iterator[LLMProposer]:
     from ..llm.client import language_model
     from ..llm.settings import HOW_TO, SettingsError
 
-    llm = language_model()
+    llm = language_model(caps=caps)
     if llm is None:
         raise SettingsError(f"edits are proposed by a language model: {HOW_TO}")
     with llm:

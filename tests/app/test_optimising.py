@@ -101,6 +101,18 @@ def test_one_edit_can_be_left_out_and_the_rest_is_measured_anew(
     assert (none.code, "no edit of 'triple' is left" in none.err) == (2, True)
 
 
+def test_a_search_ends_before_it_takes_more_than_it_may(luthier: Luthier, pipeline: Path) -> None:
+    ran = luthier("optimise", pipeline, "--steps", 9, "--tokens", 6000)
+    assert ran.code == 0
+    assert "the budget of 6000 tokens has" in ran.out
+    assert ran.out.count("edit ") < 9
+
+
+def test_dollars_of_an_unknown_price_are_not_spent(luthier: Luthier, pipeline: Path) -> None:
+    ran = luthier("optimise", pipeline, "--dollars", 1)
+    assert "0 of 0 edits accepted; the model's price is unknown" in ran.out
+
+
 def test_what_few_cases_say_is_not_applied_by_itself(luthier: Luthier, pipeline: Path) -> None:
     pipeline.write_text(PIPELINE.replace("range(20)", "range(6)"))
     ran = luthier("optimise", pipeline, "--steps", 1)

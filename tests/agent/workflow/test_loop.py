@@ -199,6 +199,23 @@ def test_a_model_that_fails_ends_the_search_and_nothing_is_changed(
     assert dict(done.best) == dict(NUMBERS)
 
 
+def test_a_step_without_an_answer_is_kept_with_its_cause_and_not_done_again(
+    model: Callable[..., LLMProposer], tmp_path: Path
+) -> None:
+    ledger = EditLedger(open_database(tmp_path / "ledger.db"))
+
+    def go(proposer: LLMProposer, steps: int) -> Optimised:
+        settings = Settings(steps=steps)
+        return optimise(
+            plain_grow, NUMBERS, suite(), proposer, settings=settings, ledger=ledger, name="w"
+        )
+
+    broken = go(model(fixer, faults=faults.always(faults.malformed())), 1)
+    assert decisions(broken) == ["no answer"]
+    assert broken.edits[0].tokens > 0
+    assert decisions(go(model(fixer), 2)) == ["no answer", "accepted"]
+
+
 def test_of_several_proposals_those_that_come_are_tried_and_the_others_are_paid_for(
     model: Callable[..., LLMProposer],
 ) -> None:
