@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import optuna
 import plotly.graph_objects as go
@@ -20,12 +21,12 @@ from optuna.visualization import (
     plot_slice,
 )
 
-from .analysis import best_trials, importance
+from .analysis import best_so_far, best_trials, importance
 from .optuna_bridge import rebuild
 from .outcomes import Outcome
 from .plot_style import ACCENT, BROKEN, MUTED, OUTCOME_COLORS, SCALE, finished, in_our_scale
 from .quiet import quiet
-from .records import TrialRecord
+from .records import Decision, TrialRecord
 from .spec import StudySpec
 
 CURVES = "Learning curves"
@@ -80,7 +81,7 @@ def drawers(spec: StudySpec) -> dict[str, Draw]:
     for axis, name in enumerate(objectives):
         drawn[f"{name} by parameter"] = partial(_slice, axis)
     if len(objectives) == 1:
-        drawn["The two that matter most"] = _contour
+        drawn |= {"The two that matter most": _contour, "Who found what": _sources}
     drawn["Timeline"] = _timeline
     return {title: partial(_drawn, draw, title) for title, draw in drawn.items()}
 
@@ -324,6 +325,87 @@ def _contour(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Pane
             low_is_good = next(iter(spec.objectives.values())) == "minimize"
             trace.update(colorscale=SCALE, reversescale=low_is_good, colorbar={"thickness": 12})
     return Panel(title, figure, note or "Between the points it is interpolated.")
+
+
+def _sources(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
+    """Draw how many trials each source proposed, and how often one was the best so far."""
+    complete = {trial.number: trial for trial in _complete(trials)}
+    if not complete:
+        return Panel(title, None, "No trial is complete yet.")
+    proposed = Counter(trial.source for trial in complete.values())
+    progress = [(-1, math.nan), *best_so_far(spec, complete.values())]
+    steps = [number for (_, old), (number, new) in pairwise(progress) if new != old]
+    found = Counter(complete[number].source for number in steps)
+    names = [name for name, _ in reversed(proposed.most_common())]
+    figure = go.Figure()
+    for what, counted, color in (
+        ("complete trials", proposed, MUTED),
+        ("of these the best so far", found, ACCENT),
+    ):
+        figure.add_bar(
+            name=what,
+            x=[counted[name] for name in names],
+            y=names,
+            orientation="h",
+            marker={"color": color},
+            texttemplate="%{x}",
+            hovertemplate=f"%{{y}}: %{{x}} {what}<extra></extra>",
+        )
+    figure.update_yaxes(type="category", categoryarray=names)
+    figure.update_layout(height=max(_HEIGHT, 100 + 44 * len(names)), barmode="group")
+    return Panel(title, figure, "Whoever comes later has it harder to find a better one.")
+
+
+PREDICTIONS = "Predictions"
+
+
+def predictions(
+    spec: StudySpec, trials: Sequence[TrialRecord], decisions: Mapping[int, Decision]
+) -> Panel:
+    """Return what was expected of trials against what came of them, of a single objective.
+
+    Args:
+        spec: The study's spec.
+        trials: All its trials.
+        decisions: Why each was tried, by number, with what was expected of it.
+    """
+    (metric,) = spec.objectives
+    told = [
+        (trial, prediction, trial.metrics[metric])
+        for trial in _complete(trials)
+        if trial.number in decisions
+        and (prediction := decisions[trial.number].prediction) is not None
+    ]
+    if not told:
+        why = "No trial that a language model proposed with a prediction is complete."
+        return Panel(PREDICTIONS, None, why)
+    means = [prediction.mean for _, prediction, _ in told]
+    values = [value for _, _, value in told]
+    figure = go.Figure(
+        go.Scatter(
+            x=means,
+            y=values,
+            mode="markers",
+            marker={"color": ACCENT, "size": 8},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [prediction.high - prediction.mean for _, prediction, _ in told],
+                "arrayminus": [prediction.mean - prediction.low for _, prediction, _ in told],
+                "color": MUTED,
+            },
+            text=[f"trial {trial.number}" for trial, _, _ in told],
+            hovertemplate="%{text}: expected %{x:.6g}, came %{y:.6g}<extra></extra>",
+        )
+    )
+    ends = [min(*means, *values), max(*means, *values)]
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": MUTED, "dash": "dot"})
+    figure.update_xaxes(title=f"expected {metric}")
+    figure.update_yaxes(title=metric)
+    figure.update_layout(showlegend=False, height=2 * _HEIGHT)
+    inside = sum(prediction.low <= value <= prediction.high for _, prediction, value in told)
+    note = f"{inside} of {len(told)} outcomes lie in the interval that should hold 80% of them."
+    return Panel(PREDICTIONS, finished(figure), note)
 
 
 def _timeline(title: str, _: StudySpec, trials: Sequence[TrialRecord]) -> Panel:

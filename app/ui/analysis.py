@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ...tools.plots import CURVES, drawers
+from ...tools.plots import CURVES, PREDICTIONS, drawers, predictions
 from .acts import plain_html
 from .pace import Pace
 from .place import PanelName
@@ -48,6 +48,11 @@ class AnalysisPanel:
     def render(self, sight: Sight, *values: Any) -> list[Any]:
         """Return the choice of figures, a note, and the figure."""
         drawn = {title: draw for title, draw in drawers(sight.spec).items() if title != CURVES}
+        if len(sight.spec.objectives) == 1:
+            decisions = sight.study.ledger.decisions
+            drawn[PREDICTIONS] = lambda spec, trials: predictions(
+                spec, trials, decisions(sight.snapshot.record)
+            )
         title = values[0] if values[0] in drawn else next(iter(drawn))
         panel = drawn[title](sight.spec, sight.trials)
         if panel.figure is not None:

@@ -2,12 +2,13 @@ import io
 import json
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 from luthier.tools.outcomes import Outcome
 from luthier.tools.plot_style import OUTCOME_COLORS
-from luthier.tools.plots import panels
-from luthier.tools.records import AttemptRecord, TrialRecord
+from luthier.tools.plots import panels, predictions
+from luthier.tools.records import AttemptRecord, Decision, Prediction, TrialRecord
 from luthier.tools.spec import StudySpec, parse_spec
 
 SPACE = {
@@ -80,6 +81,7 @@ TITLES = [
     "Parameters together",
     "acc by parameter",
     "The two that matter most",
+    "Who found what",
     "Timeline",
 ]
 
@@ -167,6 +169,40 @@ class TestCurves:
         figure = by_title(spec(), [trial(0, curve=curve)])["Learning curves"].figure
         assert len(figure.data[0].x) <= 202
         assert figure.data[0].x[-1] == 100_000
+
+
+class TestSources:
+    def test_it_counts_trials_and_those_that_were_the_best_so_far(self):
+        rows = [("sobol", 0.5), ("llm", 0.7), ("sobol", 0.6), ("llm", 0.9), ("gp", 0.9)]
+        trials = [replace(trial(i, acc=v), source=source) for i, (source, v) in enumerate(rows)]
+        bars = by_title(spec(), trials)["Who found what"].figure.data
+        counted = [dict(zip(bar.y, bar.x, strict=True)) for bar in bars]
+        assert counted == [{"sobol": 2, "llm": 2, "gp": 1}, {"sobol": 1, "llm": 2, "gp": 0}]
+
+
+class TestContour:
+    def test_it_is_over_two_parameters_that_the_study_has(self):
+        figure = by_title(spec(), mixed(60))["The two that matter most"].figure
+        named = {figure.layout.xaxis.title.text, figure.layout.yaxis.title.text}
+        assert len(named) == 2
+        assert named < set(SPACE)
+
+
+class TestPredictions:
+    def expected(self, mean, low, high):
+        return Decision("llm", "", prediction=Prediction(mean, low, high, (mean, 1.0)))
+
+    def test_it_says_how_many_outcomes_lie_where_they_were_expected(self):
+        decisions = {0: self.expected(0.5, 0.4, 0.6), 1: self.expected(0.5, 0.4, 0.6)}
+        panel = predictions(spec(), [trial(0, acc=0.55), trial(1, acc=0.9)], decisions)
+        assert panel.note.startswith("1 of 2 outcomes")
+        assert list(panel.figure.data[0].x) == [0.5, 0.5]
+        assert list(panel.figure.data[0].y) == [0.55, 0.9]
+
+    def test_without_any_it_says_so(self):
+        panel = predictions(spec(), [trial(0)], {0: Decision("gp", "")})
+        assert panel.figure is None
+        assert "No trial" in panel.note
 
 
 class TestTimeline:
