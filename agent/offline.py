@@ -306,6 +306,7 @@ COMMANDS = {
     ),
     "retry": Command("/retry OUTCOME", "run trials again that ended so", "retry_trials", _retry),
     "report": Command("/report [STUDY]", "write the report", "write_report", _study),
+    "export": Command("/export [STUDY]", "the best as files", "export_winner", _study),
     "studies": Command("/studies", "all studies", "list_studies", _nothing),
     "devices": Command("/devices", "GPUs and cores", "look_at_machine", _nothing),
     "script": Command("/script FILE", "what a script declares", "look_at_script", _one("script")),

@@ -44,6 +44,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         "/confirm {study}",
     ),
     (r"\breport\b|summari[sz]e|write.*up", "/report {study}"),
+    (r"\b(?:export|save|download)\b.*\b(?:best|winner|model|config\w*)\b", "/export {study}"),
     (r"\b(?:gpus?|devices?|machine|hardware|cores)\b", "/devices"),
     (r"\b(?:list|which|what|all|show)\b.*\bstudies\b", "/studies"),
     (r"\b(?:best|winner|winning|top|result|results|outcome)\b", "/best {study}"),

@@ -313,13 +313,16 @@ def _contour(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Pane
     if weights is None or len(weights) < 2:
         why = "Too few trials are complete, or they are too alike, to tell which two they are."
         return Panel(title, None, why)
-    pair = list(weights)[:2]
-    both = [t for t in _complete(trials) if all(name in t.configuration for name in pair)]
-    if len(both) < 3:
-        return Panel(title, None, f"Fewer than three trials have both {pair[0]} and {pair[1]}.")
+    for pair in combinations(weights, 2):
+        # Of branches that exclude each other no trial has both.
+        both = [t for t in _complete(trials) if all(name in t.configuration for name in pair)]
+        if all(len({trial.configuration[name] for trial in both}) > 1 for name in pair):
+            break
+    else:
+        return Panel(title, None, "No two parameters have changed in the same trials.")
     kept, note = _spread(spec, both, _MANY_POINTS)
     study = rebuild(spec, _only(trials, kept))
-    figure = plot_contour(study, pair, target_name=next(iter(spec.objectives)))
+    figure = plot_contour(study, list(pair), target_name=next(iter(spec.objectives)))
     for trace in figure.data:
         if trace.type == "contour":
             low_is_good = next(iter(spec.objectives.values())) == "minimize"
@@ -349,6 +352,7 @@ def _sources(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Pane
             orientation="h",
             marker={"color": color},
             texttemplate="%{x}",
+            textangle=0,
             hovertemplate=f"%{{y}}: %{{x}} {what}<extra></extra>",
         )
     figure.update_yaxes(type="category", categoryarray=names)

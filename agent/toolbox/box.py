@@ -44,6 +44,7 @@ TOOLS: tuple[type[Tool], ...] = (
     explaining.ReadCurve,
     explaining.ParameterImportance,
     explaining.WriteReport,
+    explaining.ExportWinner,
 )
 _BY_NAME = {tool.tool_name(): tool for tool in TOOLS}
 GUARDED = frozenset({"spends", "destroys"})

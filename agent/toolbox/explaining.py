@@ -11,6 +11,7 @@ from pydantic import Field
 from ...tools.records import TrialRecord
 from ...tools.spec import StudySpec
 from ...tools.study import Study
+from ...tools.winner import export_winner
 from .declaring import Answer, Tool, ToolError, number, quoted, visible
 from .desk import Desk, trial_of
 
@@ -191,6 +192,22 @@ class WriteReport(Tool):
         if desk.write_report is None:
             raise ToolError(f"reports are written by `luthier report {study.name}`")
         return {"study": study.name, "report": str(desk.write_report(study))}
+
+
+class ExportWinner(Tool):
+    """Write the best configuration, and its model if one was kept, as files in the workspace."""
+
+    effect = "notes"
+
+    study: str | None = None
+    """The study's name; by default the newest."""
+
+    def run(self, desk: Desk) -> Answer:
+        """Write what there is."""
+        study = desk.study(self.study)
+        if study.best() is None:
+            raise ToolError(f"no trial of {study.name!r} is complete yet")
+        return {"study": study.name, "files": [str(path) for path in export_winner(study)]}
 
 
 def trial_row(trial: TrialRecord) -> Answer:

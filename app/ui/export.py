@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -11,18 +9,15 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ...tools.analysis import best_trials
 from ...tools.spec import SpecError
-from ...tools.study import Study, export_study, trial_document
+from ...tools.study import Study, export_study
+from ...tools.winner import export_winner
 from ..reading import write_report_of
 from ..report import without_secrets
 from .acts import plain_html
 from .place import PanelName
 from .sight import Sight
 from .writing import message
-
-_MODEL = "best.safetensors"
-"""What a recipe saves in the folder of an attempt."""
 
 
 class ExportPanel:
@@ -73,20 +68,10 @@ def write_files(study: Study) -> list[Path]:
     """
     report = write_report_of(study)
     folder, name = study.workspace.reports, study.name
-    table, spec, best = (folder / f"{name}{end}" for end in (".csv", ".yaml", ".best.json"))
+    table, spec = folder / f"{name}.csv", folder / f"{name}.yaml"
     export_study(study, table)
-    decisions = study.decisions()
-    found = best_trials(study.spec, study.trials())
-    chosen = [trial_document(trial, decisions) for trial in found]
-    models = [
-        (study.attempt_folder(t) / _MODEL, folder / f"{name}.{t.number}.safetensors") for t in found
-    ]
-    kept = [(source, target) for source, target in models if source.is_file()]
     try:
         spec.write_text(without_secrets(study.spec).to_yaml(resolved=True), encoding="utf-8")
-        best.write_text(json.dumps(chosen, indent=1, ensure_ascii=False), encoding="utf-8")
-        for source, target in kept:
-            shutil.copyfile(source, target)
     except OSError as error:
         raise SpecError(f"cannot write to {str(folder)!r}: {error.strerror}") from None
-    return [report.html, report.markdown, table, spec, best, *(target for _, target in kept)]
+    return [report.html, report.markdown, table, spec, *export_winner(study)]

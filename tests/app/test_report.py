@@ -274,7 +274,7 @@ class TestHostileText:
         figures = re.search(
             r'<script type="application/json"[^>]*>(.*?)</script>', written.page, re.S
         )
-        assert len(json.loads(figures[1])) == 6
+        assert len(json.loads(figures[1])) == 8
 
 
 def hostile_study():
@@ -320,7 +320,7 @@ def page(request, chromium, tmp_path_factory):
     chromium.get(write_report(*content, folder).html.as_uri())
     drawn = (
         "const figures = [...document.querySelectorAll('[data-figure]')];"
-        "return document.readyState === 'complete' && figures.length === 6"
+        "return document.readyState === 'complete' && figures.length === 8"
         " && figures.every((figure) => figure.querySelector('svg .trace'))"
     )
     WebDriverWait(chromium, 30).until(lambda browser: browser.execute_script(drawn))
@@ -335,7 +335,7 @@ class TestInABrowser:
 
     def test_every_figure_is_drawn(self, page):
         figures = page.find_elements(By.CSS_SELECTOR, "[data-figure].js-plotly-plot")
-        assert len(figures) == 6
+        assert len(figures) == 8
         assert all(figure.find_elements(By.CSS_SELECTOR, "svg .trace") for figure in figures)
 
     def test_nothing_was_fetched(self, page):

@@ -35,6 +35,7 @@ PHRASES = [
     ("carry on", "/resume"),
     ("which GPUs do we have", "/devices"),
     ("write a report", "/report"),
+    ("export the best model", "/export"),
     ("list all studies", "/studies"),
     ("what can you do?", "/help"),
     ("don't stop", None),

@@ -252,3 +252,13 @@ def test_a_branch_takes_over_the_trials_that_are_still_valid(lab: Lab, box: Tool
     }
     assert len(box.desk.study("wider").trials()) == 2
     assert "there is a study named" in error(box, "branch_study", study="small", draft=draft)
+
+
+def test_the_winner_is_written_as_a_file(box: Toolbox, lab: Lab) -> None:
+    study = lab.create(name="small")
+    assert "no trial of 'small' is complete yet" in error(box, "export_winner", study="small")
+    lab.run(study)
+    (path,) = answer(box, "export_winner")["files"]
+    assert Path(path).parent == lab.workspace.reports
+    (best,) = json.loads(Path(path).read_text(encoding="utf-8"))
+    assert best["configuration"] == study.best().configuration
