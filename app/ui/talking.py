@@ -6,6 +6,7 @@ database, and here only what is under way.
 
 from __future__ import annotations
 
+import io
 import logging
 import queue
 import shutil
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...agent.approvals import Approval, Approvals
 from ...agent.events import Event, Text, ToolAnswered, ToolCalled
@@ -25,7 +26,7 @@ from ...tools.errors import LuthierError
 if TYPE_CHECKING:
     from ...agent.dialogue import Dialogue
 
-UPLOADS = (".py", ".csv", ".parquet")
+UPLOADS = (".py", ".csv", ".parquet", ".zip")
 """Kinds of files that a person may drop into a conversation."""
 _NEWS_SECONDS = 3.0
 _log = logging.getLogger(__name__)
@@ -190,22 +191,43 @@ class Talks:
     def take_in(self, upload: Path) -> str:
         """Copy a file that a person dropped into the project; return its path there.
 
+        Of a zip the images are taken, as one `.npz` file; what they are stands beside the path.
+
         Raises:
             UploadError: If it is of a kind that nobody can use.
+            ImagesError: If it is a zip without images that can be used.
         """
         if upload.suffix.lower() not in UPLOADS:
             raise UploadError(
-                f"{upload.name!r} cannot be used here: drop a training script (.py) or a table "
-                "(.csv, .parquet); for a folder of images, name its path in your message"
+                f"{upload.name!r} cannot be used here: drop a training script (.py), a table "
+                "(.csv, .parquet), or a .zip of images with a folder for each class"
             )
+        if upload.suffix.lower() == ".zip":
+            return self._take_in_images(upload)
+        with upload.open("rb") as source:
+            return self._put(upload.stem, upload.suffix, source)
+
+    def _take_in_images(self, upload: Path) -> str:
+        import numpy as np
+
+        from .images import pack
+
+        arrays, said = pack(upload)
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+        content.seek(0)
+        return f"{self._put(upload.stem, '.npz', content)} ({said})"
+
+    def _put(self, stem: str, suffix: str, source: BinaryIO) -> str:
+        """Write a file of a name that is free; return its path in the project."""
         folder = self.desk.project / "uploads"
         folder.mkdir(exist_ok=True)
         for count in range(1, 1000):
-            name = upload.name if count == 1 else f"{upload.stem}-{count}{upload.suffix}"
+            name = f"{stem}{suffix}" if count == 1 else f"{stem}-{count}{suffix}"
             try:
-                with (folder / name).open("xb") as target, upload.open("rb") as source:
+                with (folder / name).open("xb") as target:
                     shutil.copyfileobj(source, target)
             except FileExistsError:
                 continue
             return f"uploads/{name}"
-        raise UploadError(f"{str(folder)!r} holds too many files named {upload.name!r}")
+        raise UploadError(f"{str(folder)!r} holds too many files named {stem + suffix!r}")

@@ -1,9 +1,12 @@
 """The conversations of a server, without a browser: who answers, and what outlives whom."""
 
+import io
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from luthier.agent.conversations import ConversationError
 from luthier.agent.toolbox.desk import Desk
@@ -15,6 +18,7 @@ from luthier.evals.advisers.mind import Reply, Request
 from luthier.evals.advisers.server import serve
 from luthier.evals.browsing import until
 from luthier.tools.workspace import Workspace
+from PIL import Image
 
 Model = Callable[[Callable[[Request], Reply]], None]
 
@@ -141,6 +145,21 @@ def test_a_file_that_is_dropped_lies_in_the_project_and_replaces_none(
     assert (tmp_path / "uploads" / "table.csv").read_text() == "a,b\n1,2\n"
     assert (tmp_path / "uploads" / "table-2.csv").read_text() == "a,b\n3,4\n"
     assert "and this\nI have put uploads/table-2.csv here." in said(talks, id)
+
+
+def test_a_zip_of_images_becomes_a_file_to_train_on(
+    chat: ChatColumn, talks: Talks, tmp_path: Path
+) -> None:
+    upload = tmp_path / "pets.zip"
+    with zipfile.ZipFile(upload, "w") as file:
+        for name, color in (("cat", "red"), ("dog", "blue")):
+            content = io.BytesIO()
+            Image.new("RGB", (8, 8), color).save(content, "PNG")
+            file.writestr(f"{name}/1.png", content.getvalue())
+    id = chat.say(None, {"text": "", "files": [str(upload)]})
+    words = "I have put uploads/pets.npz (2 images of 2 classes, made 32 x 32 pixels large) here."
+    assert words in said(talks, id)
+    assert np.load(tmp_path / "uploads" / "pets.npz")["y"].tolist() == ["cat", "dog"]
 
 
 def test_a_file_of_another_kind_is_refused_and_nothing_is_said(
