@@ -60,6 +60,10 @@ class Result:
         """Run the best trial and the runner-up again on fresh seeds; see `luthier.confirm`."""
         return confirm(self.study, repeats=repeats, trials=trials)
 
+    def _repr_html_(self) -> str:
+        """Return the study as a notebook shows it."""
+        return self.study._repr_html_()
+
     def __str__(self) -> str:
         searched = [trial for trial in self.trials if not trial.is_repeat]
         complete = sum(trial.state == "complete" for trial in searched)

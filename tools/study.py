@@ -84,6 +84,12 @@ class Study:
         """Return what may be said of the best trial; None without one, and of a Pareto front."""
         return claim(self.spec, self.trials(curves=False))
 
+    def _repr_html_(self) -> str:
+        """Return it as a notebook shows it: as it stands whenever the cell is run."""
+        from .notebook import study_html
+
+        return study_html(self)
+
     def attempt_folder(self, trial: TrialRecord) -> Path:
         """Return the folder with the logs and weights of a trial's latest attempt."""
         number = trial.attempts[-1].number if trial.attempts else 0

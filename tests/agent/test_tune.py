@@ -274,6 +274,26 @@ def test_a_study_can_be_opened_again_as_optuna_and_as_a_table() -> None:
     assert list(table["params.x"]) == list(table["loss"])
 
 
+def test_a_notebook_shows_the_claim_and_the_trials() -> None:
+    result = tune(lambda config: config["x"], name="mine", budget=3)
+    shown = result._repr_html_()
+    assert "Study mine: finished, 3 of 3 trials complete" in shown
+    assert result.claim is not None
+    assert result.claim.quote in shown
+    assert shown.count("<tr>") == 4
+    assert f"<td>{result.best_value:.6g}</td>" in shown
+
+
+def test_a_notebook_takes_names_and_values_for_text() -> None:
+    tag = "<script>alert(1)</script>"
+    kind = luthier.Categorical(choices=[tag])
+    result = tune(lambda config: 1.0, space={"x": X, "<b>": kind}, budget=1)
+    shown = result._repr_html_()
+    assert tag not in shown
+    assert "<b>Study" in shown
+    assert "&lt;b&gt;" in shown
+
+
 def test_a_workspace_can_be_named(tmp_path: Path) -> None:
     result = tune(lambda config: config["x"], name="there", budget=1, workspace="there")
     assert result.study.workspace.folder == tmp_path / "there"
