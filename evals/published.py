@@ -39,6 +39,8 @@ MODELS = ("RandomForest", "DecisionTree", "SVM", "MLP_SGD")
 DATA_SETS = ("breast", "digits", "wine", "iris", "diabetes")
 SEEDS, STARTS, TRIALS = 5, 5, 30
 MARKS = (10, 30)
+_CELL = 50
+"""Characters of a cell of the table."""
 _FOLDS = 5
 _CHECKED = 3
 """Stored trials a task that are computed again."""
@@ -268,7 +270,7 @@ def table(
 ) -> list[str]:
     """Return the lines of a table: by model and over all, a method's regret less LLAMBO's."""
     methods = sorted({method for _, _, method, _ in results})
-    lines = [f"{'models':14}{'method':20}" + "".join(f"{f'at {m}':>44}" for m in MARKS)]
+    lines = [f"{'models':14}{'method':20}" + "".join(f"{f'at {m}':>{_CELL}}" for m in MARKS)]
     families: list[tuple[str, Sequence[str]]] = [(model, [model]) for model in MODELS]
     for name, models in [*families, ("all", MODELS)]:
         for method in methods:
@@ -289,7 +291,9 @@ def table(
                     interval = f"[{d.low:+.3f}, {d.high:+.3f}] {d.verdict()}"
                     cells.append(f"{here:.3f} against {there:.3f} {interval:>25}")
             if cells:
-                lines.append(f"{name:14}{method:20}" + "".join(f"{cell:>44}" for cell in cells))
+                lines.append(
+                    f"{name:14}{method:20}" + "".join(f"{cell:>{_CELL}}" for cell in cells)
+                )
     return lines
 
 
