@@ -30,6 +30,9 @@ _OTHER_PARENT = 0.3
 _MOST_FAILURES = 3
 """Steps in a row without an answer of the model, after which it is given up."""
 
+_NO_ANSWER = "no answer"
+"""The decision on a step in which the model proposed nothing."""
+
 _MOST_OPENINGS = 3
 """Openings of the sealed cases, under whatever name, after which they are called sealed no more."""
 
@@ -130,7 +133,7 @@ class _Search:
 
     def _past(self) -> list[Past]:
         accepted = [edit for edit in self.edits if edit.accepted][-_ACCEPTED_SHOWN:]
-        others = [edit for edit in self.edits if edit.diff and not edit.accepted]
+        others = [e for e in self.edits if not e.accepted and e.decision != _NO_ANSWER]
         rejected = others[-_REJECTED_SHOWN:]
         return [
             Past(
@@ -336,7 +339,7 @@ def _failed(search: _Search, proposer: Proposer, parent: ParamSet, error: LLMErr
         changes={},
         refused={},
         diff="",
-        decision="no answer",
+        decision=_NO_ANSWER,
         reason=str(error)[:500],
         scores={},
         mean=None,

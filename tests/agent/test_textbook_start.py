@@ -61,7 +61,7 @@ def sources(proposals):
 def test_a_study_with_known_names_begins_with_the_textbook_then_spreads():
     made = spec(NAMED)
     proposals = run(made, 6)
-    assert sources(proposals) == ["textbook"] * CONFIGURATIONS + ["sobol"] * 2 + ["tpe"]
+    assert sources(proposals) == ["textbook"] * CONFIGURATIONS + ["sobol"] * 2 + ["gp"]
     expected = prior_of(made.search_space).configurations(CONFIGURATIONS, made.seed)
     assert [p.configuration for p in proposals[:CONFIGURATIONS]] == expected
 
@@ -98,7 +98,7 @@ def test_each_configuration_of_the_textbook_is_tried_once_however_it_ends(state)
 
 
 def test_a_short_start_up_has_a_short_textbook():
-    assert sources(run(spec(NAMED, start_up_trials=1), 2)) == ["textbook", "tpe"]
+    assert sources(run(spec(NAMED, start_up_trials=1), 2)) == ["textbook", "gp"]
 
 
 def test_a_study_that_took_over_trials_does_not_begin_again():
