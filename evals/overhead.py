@@ -5,18 +5,11 @@ python -m luthier.evals.overhead
 
 from __future__ import annotations
 
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
-
-from rich.console import Console
-from rich.table import Table
 
 from ..agent.tune import tune
 from ..tools.devices import plan_devices
@@ -26,73 +19,14 @@ from ..tools.records import TrialRecord
 from ..tools.space import Configuration, Float
 from .idle_gap import IdleGap, idle_gap
 from .lab_pace import Pace, pace
+from .measured import Row, import_seconds, median, print_rows, process_seconds, told_by
 from .trainings import quick, slow
+from .workflow.performance import sandbox_rows, tracing_row
 
-_REPEATS = 5
 _LOOP_TRIALS = 60
 _STUDY_TRIALS = 40
 _LEASES = 50
-_OPS = 300
 _SLOTS = 2
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement beside its reference, the less the better."""
-
-    what: str
-    value: float
-    reference: str
-    reference_value: float
-    limit: float
-    """The largest ratio that is allowed."""
-    unit: Literal["ms", "KB"] = "ms"
-    """What both are shown in; they are in seconds or bytes."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times the reference it takes."""
-        return self.value / self.reference_value
-
-    def cells(self) -> list[str]:
-        """Return the row as it is shown."""
-        scale = 1000.0 if self.unit == "ms" else 0.001
-        return [
-            self.what,
-            f"{scale * self.value:.1f}",
-            self.reference,
-            f"{scale * self.reference_value:.1f}",
-            self.unit,
-            f"{self.ratio:.2f}",
-            f"{self.limit:.2f}",
-            "ok" if self.ratio <= self.limit else "too much",
-        ]
-
-
-def import_seconds(statement: str) -> float:
-    """Return the time of an import statement in a fresh interpreter, median of 5."""
-    code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
-    return _median(lambda: float(_run([sys.executable, "-c", code])))
-
-
-def process_seconds(command: list[str]) -> float:
-    """Return the wall time of a whole process, median of 5."""
-
-    def once() -> float:
-        begun = time.perf_counter()
-        _run(command)
-        return time.perf_counter() - begun
-
-    return _median(once)
-
-
-def _median(measure: Callable[[], float]) -> float:
-    measure()  # the first one reads the files from the disk
-    return statistics.median(measure() for _ in range(_REPEATS))
-
-
-def _run(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def loop() -> float:
@@ -113,7 +47,7 @@ def study() -> float:
 
 def in_fresh_process(name: str) -> list[float]:
     """Return what a measurement of this module gives where nothing has been imported before."""
-    told = _run([sys.executable, "-m", "luthier.evals.overhead", name])
+    told = told_by([sys.executable, "-m", "luthier.evals.overhead", name])
     return [float(figure) for figure in told.split()]
 
 
@@ -171,39 +105,6 @@ def leases() -> float:
         return (time.perf_counter() - begun) / _LEASES
 
 
-def tracing() -> float:
-    """Return what tracing adds to `_OPS` calls of an op, in seconds."""
-    from ..agent.workflow.trace import op, rollout
-
-    def plain(value: list[int]) -> list[int]:
-        return [*value]
-
-    def seconds(function: Callable[[list[int]], list[int]]) -> float:
-        value = [1]
-        begun = time.perf_counter()
-        for _ in range(_OPS):
-            value = function(value)
-        return time.perf_counter() - begun
-
-    with rollout({}):
-        return seconds(op(plain)) - seconds(plain)
-
-
-def sandbox_call() -> float:
-    """Return how long a call of an empty function takes in the sandbox, in seconds."""
-    from ..agent.workflow.sandbox import run
-
-    return run("def f():\n    pass", "f", [()]).seconds
-
-
-def _sandbox_rows() -> list[Row]:
-    from ..agent.workflow.sandbox import available
-
-    if available() is not None:
-        return []
-    return [Row("empty sandbox call", _median(sandbox_call), "0.5 s", 0.5, limit=1.0)]
-
-
 def measure() -> list[Row]:
     """Measure everything; it takes about four minutes."""
     imports = "import typer, rich, pydantic"
@@ -231,10 +132,10 @@ def measure() -> list[Row]:
             process_seconds([sys.executable, "-c", imports]),
             limit=2.5,
         ),
-        Row("lease of a trial", _median(leases), "3 ms", 0.003, limit=1.0),
+        Row("lease of a trial", median(leases), "3 ms", 0.003, limit=1.0),
         Row(
             "loop, a trial",
-            _median(lambda: in_fresh_process("loop")[0]),
+            median(lambda: in_fresh_process("loop")[0]),
             "20 ms",
             0.020,
             limit=1.0,
@@ -260,8 +161,8 @@ def measure() -> list[Row]:
         Row("lab, CPU at trial 5,000", lab.late, "at trial 100", lab.early, limit=2.0),
         Row("lab, growth a trial", lab.growth, "8 KB", 8_000.0, limit=1.0, unit="KB"),
         Row("lab, a trial", lab.wall, "2,000 trials a minute", 60.0 / 2_000, limit=1.0),
-        Row(f"tracing {_OPS} ops", _median(tracing), "20 us each", 20e-6 * _OPS, limit=1.0),
-        *_sandbox_rows(),
+        tracing_row(),
+        *sandbox_rows(),
     ]
 
 
@@ -280,19 +181,6 @@ def main(arguments: list[str]) -> int:
         print(*_SINGLE[arguments[0]]())
         return 0
     return print_rows(measure())
-
-
-def print_rows(rows: Sequence[Row]) -> int:
-    """Print measurements as a table; return 1 if a limit is exceeded, else 0."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "", "reference", "", "", "ratio", "limit", ""):
-        table.add_column(column)
-    for index in (1, 3, 5, 6):
-        table.columns[index].justify = "right"
-    for row in rows:
-        table.add_row(*row.cells())
-    Console(width=120).print(table)
-    return int(any(row.ratio > row.limit for row in rows))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from ..tools.spec import parse_spec
 from ..tools.workspace import Workspace
 from ..tools.writer import Writer
 from .browsing import chromium, click, missing, resize, served, shows, until
-from .overhead import Row, import_seconds, print_rows
+from .measured import Row, import_seconds, print_rows
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

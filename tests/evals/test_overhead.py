@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from luthier.agent.workflow import sandbox
 from luthier.evals.idle_gap import bare_gap, gaps
 from luthier.evals.lab_pace import pace
-from luthier.evals.overhead import Row, import_seconds, in_fresh_process, sandbox_call, tracing
+from luthier.evals.measured import Row, import_seconds
+from luthier.evals.overhead import in_fresh_process
 from luthier.tools.outcomes import Outcome
 from luthier.tools.records import AttemptRecord, TrialRecord
 
@@ -62,13 +62,3 @@ def test_an_import_that_takes_longer_measures_longer() -> None:
 
 def test_the_loop_is_measured_in_a_process_of_its_own() -> None:
     assert 0.0 < in_fresh_process("loop")[0] < 60.0
-
-
-@pytest.mark.skipif(sandbox.available() is not None, reason=f"no sandbox: {sandbox.available()}")
-def test_a_call_in_the_sandbox_holds_the_start_of_its_process() -> None:
-    bare = import_seconds("pass")
-    assert bare < sandbox_call() < 20.0
-
-
-def test_a_traced_chain_takes_longer_than_a_plain_one() -> None:
-    assert 0.0 < tracing() < 1.0
