@@ -12,8 +12,8 @@ Z = 2.3
 harmful, which 2.0 does not quite keep (`python -m luthier.evals.workflow.acceptance`)."""
 FEW = 8
 """With fewer cases than these the evidence is low, whatever the bound says."""
-_MOST_SECONDS = 1.25
-"""Times as long as before, beyond chance."""
+LATENCY = 1.25
+"""Times as long as before that cases may take, beyond chance."""
 _LEAST_SECONDS = 0.5
 """More than before, of all cases together; below that a ratio of times is noise."""
 
@@ -38,6 +38,7 @@ def judge(
     max_drop: float,
     guards: Collection[str] = (),
     seconds: Mapping[str, tuple[float, float]] | None = None,
+    latency: float = LATENCY,
     z: float = Z,
 ) -> Verdict:
     """Compare scores case by case.
@@ -52,6 +53,7 @@ def judge(
         guards: Cases that may lose nothing.
         seconds: What cases took before and after: those that failed neither time, since a repair
             takes longer than a failure.
+        latency: Times as long as before that they may take; infinity for any time.
         z: Width of the bound, in standard errors.
     """
     gains = {name: after[name] - before[name] for name in before}
@@ -70,18 +72,18 @@ def judge(
         return verdict(False, f"{worst!r} loses {-gains[worst]:.4g}, more than {max_drop:g}")
     if not bound > 0:
         return verdict(False, f"a mean gain of {mean:+.4g} is not beyond chance ({bound:+.4g})")
-    if slower := _slower(list((seconds or {}).values()), z):
+    if slower := _slower(list((seconds or {}).values()), latency, z):
         return verdict(False, slower)
     return verdict(True, f"a mean gain of {mean:+.4g}, {bound:+.4g} at least")
 
 
-def _slower(pairs: Sequence[tuple[float, float]], z: float) -> str:
+def _slower(pairs: Sequence[tuple[float, float]], latency: float, z: float) -> str:
     """Say that it became too slow, if a busy machine is no explanation."""
     before, after = (sum(side) for side in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
     if len(pairs) < 2 or after - before < _LEAST_SECONDS:
         return ""
     ratios = [math.log(late / early) for early, late in pairs]
     bound = statistics.fmean(ratios) - z * statistics.stdev(ratios) / math.sqrt(len(ratios))
-    if bound <= math.log(_MOST_SECONDS):
+    if bound <= math.log(latency):
         return ""
     return f"it takes {after:.2f} s instead of {before:.2f} s"

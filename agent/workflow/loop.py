@@ -16,7 +16,7 @@ from typing import Any
 from ...tools.edits import EditLedger, EditRecord, WorkflowRecord
 from ...tools.errors import LuthierError
 from ..llm.answers import LLMError, Usage
-from .accept import FEW, Verdict, Z, judge
+from .accept import FEW, LATENCY, Verdict, Z, judge
 from .evaluate import Case, Evaluator, Result, Split, Suite, Workflow, split
 from .params import ParamSet
 from .propose import Proposed, Proposer, configured, merged
@@ -56,6 +56,9 @@ class Settings:
     """Cases that run at a time."""
     seconds: float | None = None
     """Wall time after which no further step begins."""
+    latency: float = LATENCY
+    """Times as long as before that cases may take; infinity for any time, where a machine's other
+    work should decide on nothing."""
     z: float = Z
 
 
@@ -388,6 +391,7 @@ def _cascade(
             for name in before
             if before[name].feedback.error is None and after[name].feedback.error is None
         },
+        latency=search.settings.latency,
         z=search.settings.z,
     )
     scores = {name: (before[name].score, after[name].score) for name in before}

@@ -21,7 +21,18 @@ from statistics import fmean
 from ...agent.workflow import sandbox
 from .ablation import PROBLEMS, Cell, cells
 
-_HEAD = ("problem", "adviser", "proposer", "start", "end", "gain", "worst loss", "accepted", "s")
+_HEAD = (
+    "problem",
+    "adviser",
+    "proposer",
+    "start",
+    "end",
+    "gain",
+    "worst loss",
+    "accepted",
+    "calls",
+    "s",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,7 +89,8 @@ def report(
         who,
         "",
         "Scores are means over seeds on the sealed cases, which no proposal was made from or "
-        "chosen by; more is better. `worst loss` is the largest on one sealed case in any seed.",
+        "chosen by; more is better. `worst loss` is the largest on one sealed case in any seed; "
+        "`calls` are proposals, and repairs of what was refused. Time decides on nothing.",
         "",
         f"| {' | '.join(_HEAD)} |",
         f"|{'---|' * len(_HEAD)}",
@@ -96,6 +108,7 @@ def report(
             *(f"{start:.3f}", f"{end:.3f}", f"{end - start:+.3f}"),
             f"{max(c.worst for c in same):.3f}",
             f"{sum(c.accepted for c in same)} of {tried}",
+            str(sum(c.calls for c in same)),
             f"{fmean(c.seconds for c in same):.1f}",
         )
         lines.append(f"| {' | '.join(row)} |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,8 @@ from ...agent.llm.answers import LanguageModel
 from ...agent.llm.client import language_model
 from ...agent.workflow import Settings, optimise
 from ...agent.workflow.evaluate import Evaluator
-from ...agent.workflow.propose import LLMProposer, Proposer, RandomProposer
+from ...agent.workflow.propose import LLMProposer, Proposed, Proposer, RandomProposer
+from ...agent.workflow.represent import Problem as Seen
 from ...agent.workflow.represent import View
 from ..advisers.editing import editor
 from ..advisers.mind import Mind
@@ -44,6 +46,8 @@ class Cell:
     proposer: str
     seed: int
     proposals: int
+    calls: int
+    """Proposals and the repairs of those that were refused."""
     accepted: int
     start: float
     """Mean score on the sealed cases before."""
@@ -52,6 +56,21 @@ class Cell:
     worst: float
     """The largest loss on one sealed case, 0 if there is none."""
     seconds: float
+
+
+class Counted:
+    """A proposer whose calls are counted."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        """Take a proposer."""
+        self._proposer = proposer
+        self.name = proposer.name
+        self.calls = 0
+
+    def propose(self, problem: Seen, count: int, seed: int, refused: str = "") -> list[Proposed]:
+        """Return what it proposes; see `Proposer`."""
+        self.calls += count
+        return self._proposer.propose(problem, count, seed, refused)
 
 
 def run_cell(problem: Problem, adviser: str, proposer: Proposer, steps: int, seed: int) -> Cell:
@@ -64,14 +83,14 @@ def run_cell(problem: Problem, adviser: str, proposer: Proposer, steps: int, see
         steps: Proposals to ask for.
         seed: Of the loop.
     """
-    begun = time.monotonic()
+    begun, counted = time.monotonic(), Counted(proposer)
     done = optimise(
         problem.workflow,
         problem.params,
         problem.suite,
-        proposer,
+        counted,
         objective=problem.objective,
-        settings=Settings(steps=steps, seed=seed),
+        settings=Settings(steps=steps, seed=seed, latency=math.inf),
     )
     evaluator = Evaluator(problem.workflow, problem.suite)
     sealed = problem.suite.cases[4::5]
@@ -83,6 +102,7 @@ def run_cell(problem: Problem, adviser: str, proposer: Proposer, steps: int, see
         proposer.name,
         seed,
         len(done.edits),
+        counted.calls,
         sum(edit.accepted for edit in done.edits),
         statistics.fmean(result.score for result in before.values()),
         statistics.fmean(result.score for result in after.values()),

@@ -11,10 +11,11 @@ from typing import Any
 
 from ...agent.workflow import Case, Feedback, Param, ParamSet, Suite, op, param
 from ...agent.workflow.sandbox import call
-from .problem import Problem
+from .problem import Problem, Values
 
 SIZE, SHIPS, SALVOS, SHOTS = 6, (3, 3, 2), 3, 6
 _CASES = 40
+_MISSED = "cells beside a hit were never tried"
 
 _ROWS = """\
 def aim(board, shots):
@@ -22,31 +23,27 @@ def aim(board, shots):
     cells = [(r, c) for r in range(size) for c in range(size) if board[r][c] == "?"]
     return cells[:shots]
 """
-_LATTICE = """\
-def aim(board, shots):
-    size = len(board)
-    cells = [(r, c) for r in range(size) for c in range(size) if board[r][c] == "?"]
-    cells.sort(key=lambda cell: (cell[0] + cell[1]) % 2)
-    return cells[:shots]
-"""
-_HUNT = """\
+_AIMED = """\
 def aim(board, shots):
     size = len(board)
     cells = [(r, c) for r in range(size) for c in range(size) if board[r][c] == "?"]
 
     def near(cell):
         r, c = cell
-        beside = [(r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)]
+        beside = {beside}
         return sum(0 <= i < size and 0 <= j < size and board[i][j] == "X" for i, j in beside)
 
-    cells.sort(key=lambda cell: (-near(cell), (cell[0] + cell[1]) % 2))
+    cells.sort(key=lambda cell: ({sign}near(cell), {order}))
     return cells[:shots]
 """
+_BESIDE = "[(r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)]"
+_CORNERS = "[(r - 1, c - 1), (r + 1, c + 1), (r + 1, c - 1), (r - 1, c + 1)]"
+_LATTICE = "(cell[0] + cell[1]) % 2"
+_ORDERS = (_LATTICE, "cell", "(cell[1], cell[0])", "max(cell)", "-cell[0]", "cell[0] * cell[1]")
 _CORNER = """\
 def aim(board, shots):
     return [(0, 0)] * shots
 """
-_POLICIES = (_LATTICE, _HUNT, _CORNER)
 
 
 @op
@@ -93,7 +90,7 @@ def _score(case: Case, board: list[str]) -> Feedback:
         board[r][c] == "?" and "X" in _around(board, r, c) for r in range(SIZE) for c in range(SIZE)
     )
     share = hits / sum(SHIPS)
-    text = f"{hits} of {sum(SHIPS)} cells hit; {spared} cells beside a hit were never tried"
+    text = f"{hits} of {sum(SHIPS)} cells hit; {spared} {_MISSED}"
     return Feedback(share, text)
 
 
@@ -112,9 +109,20 @@ def battleship(seed: int = 0) -> Problem:
         _workflow,
         ParamSet([Param.code("policy", _ROWS, "where to shoot; the board has `?`, `X` and `o`")]),
         Suite(cases, _score, max_drop=0.5),
-        fix=lambda text, rng: {
-            "policy": _HUNT if "beside a hit were never tried" in text else rng.choice(_POLICIES)
-        },
-        guess=lambda rng: {"policy": rng.choice(_POLICIES)},
+        fix=_fix,
+        guess=_guess,
         harm=lambda rng: {"policy": _CORNER},
     )
+
+
+def _guess(rng: Random) -> Values:
+    """Aim in some order, at or away from what is in some way near a hit."""
+    beside, sign = rng.choice((_BESIDE, _CORNERS, "[]")), rng.choice(("-", ""))
+    return {"policy": _AIMED.format(beside=beside, sign=sign, order=rng.choice(_ORDERS))}
+
+
+def _fix(text: str, rng: Random) -> Values:
+    """Shoot beside hits if that is what was missing."""
+    if _MISSED not in text:
+        return _guess(rng)
+    return {"policy": _AIMED.format(beside=_BESIDE, sign="-", order=_LATTICE)}

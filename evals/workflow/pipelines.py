@@ -26,16 +26,20 @@ def predict(train_x, train_y, test_x):
     near = distances.argsort(axis=1)[:, :5]
     return [int(np.bincount(y[row]).argmax()) for row in near]
 """
-_MENDED = _BROKEN.replace("train_y.astype(int)", "np.array(train_y)")
-_SCALED = _MENDED.replace(
-    "    distances",
-    "    spread = x.std(axis=0) + 1e-9\n    x, t = x / spread, t / spread\n    distances",
-)
-_CONSTANT = """\
+_NO_CLASS = """\
 def predict(train_x, train_y, test_x):
-    return [0 for _ in test_x]
+    return [-1 for _ in test_x]
 """
-_RECIPES = (_MENDED, _SCALED, _CONSTANT)
+_FAULT, _MENDED = "train_y.astype(int)", "np.array(train_y)"
+_MEASURE = "    distances"
+_SCALE = "    spread = x.std(axis=0) + 1e-9\n    x, t = x / spread, t / spread\n"
+_SCALES = (
+    *("", _SCALE),
+    "    x, t = x - x.mean(axis=0), t - x.mean(axis=0)\n",
+    "    x, t = x / x.std(), t / x.std()\n",
+    "    x, t = np.abs(x), np.abs(t)\n",
+)
+_NEIGHBOURS = (1, 5, 15, 60)
 _COLUMN = re.compile(r"spread of columns ([\d.]+) to ([\d.]+)")
 _LARGE_RATIO = 10.0
 
@@ -93,16 +97,24 @@ def pipelines(seed: int = 0) -> Problem:
         ParamSet([Param.code("recipe", _BROKEN, "trains on a table, predicts other rows")]),
         Suite(cases, score, max_drop=0.3),
         fix=_fix,
-        guess=lambda rng: {"recipe": rng.choice(_RECIPES)},
-        harm=lambda rng: {"recipe": _CONSTANT},
+        guess=_guess,
+        harm=lambda rng: {"recipe": _NO_CLASS},
     )
+
+
+def _guess(rng: Random) -> Values:
+    """Write the recipe with the fault or without, with some way to scale, and some number."""
+    labels, number = rng.choice((_FAULT, _MENDED)), rng.choice(_NEIGHBOURS)
+    recipe = _BROKEN.replace(_FAULT, labels).replace(":5]", f":{number}]")
+    return {"recipe": recipe.replace(_MEASURE, rng.choice(_SCALES) + _MEASURE)}
 
 
 def _fix(text: str, rng: Random) -> Values:
     """Mend what the error names; scale the columns if their spreads are seen to differ."""
+    recipe = _BROKEN
+    if "'list' object has no attribute 'astype'" in text:
+        recipe = recipe.replace(_FAULT, _MENDED)
     spreads = _COLUMN.search(text)
     if spreads is not None and float(spreads[2]) > _LARGE_RATIO * float(spreads[1]):
-        return {"recipe": _SCALED}
-    if "'list' object has no attribute 'astype'" in text:
-        return {"recipe": _MENDED}
-    return {"recipe": rng.choice(_RECIPES)}
+        recipe = recipe.replace(_FAULT, _MENDED).replace(_MEASURE, _SCALE + _MEASURE)
+    return {"recipe": recipe} if recipe != _BROKEN else _guess(rng)

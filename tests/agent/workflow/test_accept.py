@@ -1,9 +1,11 @@
 """When an edit has earned its place."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from luthier.agent.workflow.accept import judge
+from luthier.agent.workflow.accept import LATENCY, judge
 
 N = 16
 BEFORE = {f"case{i}": 0.5 for i in range(N)}
@@ -39,13 +41,17 @@ def test_a_guarded_case_may_lose_nothing() -> None:
     assert "guarded case 'case3'" in judge(BEFORE, found, max_drop=0.05, guards=["case3"]).reason
 
 
-def took(*pairs: tuple[float, float]) -> str:
+def took(*pairs: tuple[float, float], latency: float = LATENCY) -> str:
     seconds = {f"case{i}": pair for i, pair in enumerate(pairs)}
-    return judge(BEFORE, after(0.1), max_drop=0, seconds=seconds).reason
+    return judge(BEFORE, after(0.1), max_drop=0, seconds=seconds, latency=latency).reason
 
 
 def test_what_is_much_slower_is_not_accepted() -> None:
     assert took(*[(0.5, 1.2), (0.6, 1.4)] * 4) == "it takes 10.40 s instead of 4.40 s"
+
+
+def test_where_time_is_to_decide_on_nothing_it_does_not() -> None:
+    assert took(*[(0.5, 1.2), (0.6, 1.4)] * 4, latency=math.inf).startswith("a mean gain")
 
 
 @pytest.mark.parametrize(
