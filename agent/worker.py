@@ -9,6 +9,7 @@ import contextlib
 import errno
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,13 +27,14 @@ from ..tools.devices import DevicePlan, plan_devices
 from ..tools.errors import LuthierError
 from ..tools.executors.local import LocalExecutor, tail
 from ..tools.executors.simulated import SimulatedExecutor
+from ..tools.feasibility import MemoryEstimator, memory_limit
 from ..tools.lease_file import LeaseError
-from ..tools.leases import Leases
+from ..tools.leases import Lease, Leases
 from ..tools.ledger import Ledger, open_ledger
-from ..tools.objective import check_objective, preloads
+from ..tools.objective import build_request, check_objective, preloads
 from ..tools.optuna_bridge import Mirror
 from ..tools.records import StudyRecord
-from ..tools.spec import StudySpec
+from ..tools.spec import RecipeObjective, StudySpec
 from ..tools.workspace import Workspace, find_workspace
 from ..tools.writer import LeaseLostError, Writer
 from .classical import propose, propose_at_random
@@ -40,6 +42,7 @@ from .limits import Policy
 from .llm.settings import load_settings
 from .proposals import ProposalQueue, Propose
 from .tuner import Ending, OnTrial, Tuner
+from .vetoing import Vetoing
 
 if TYPE_CHECKING:
     from .proposer import Hybrid
@@ -180,6 +183,41 @@ def _hybrid(
     return open_hybrid(ledger, study, workspace, settings, stack, ahead=ahead)
 
 
+def _vetoing(
+    ledger: Ledger,
+    study: StudyRecord,
+    workspace: Workspace,
+    plan: DevicePlan,
+    executor: LocalExecutor | SimulatedExecutor,
+    stack: contextlib.ExitStack,
+    proposing: Propose,
+) -> Propose:
+    """Return what proposes only what fits into memory, where that can be told before it runs."""
+    spec = study.spec
+    if not isinstance(spec.objective, RecipeObjective) or isinstance(executor, SimulatedExecutor):
+        return proposing
+    limit = memory_limit(spec, plan, open_memory(plan.devices))
+    if limit is None:
+        return proposing
+    folder = workspace.study_folder(study.name)
+    for old in folder.glob("estimator-*"):  # what a worker that was killed had may end only now
+        shutil.rmtree(old, ignore_errors=True)
+    request = build_request(
+        spec,
+        study_folder=folder,
+        attempt_folder=folder / f"estimator-{os.getpid()}-{time.monotonic_ns()}",
+        working_directory=study.working_directory,
+        configuration={},
+        trial=0,
+        attempt=0,
+        lease=Lease("", (), plan.environment(())),
+        limit_seconds=None,
+    )
+    estimate = MemoryEstimator(executor, request, limit, cuda=plan.is_cuda)
+    stack.callback(estimate.close)
+    return Vetoing(proposing, estimate, ledger.decisions(study).values())
+
+
 @contextlib.contextmanager
 def assemble(
     ledger: Ledger,
@@ -197,8 +235,11 @@ def assemble(
         ahead = plan.slots > 1 or math.isfinite(policy.patience_share)
         hybrid = _hybrid(ledger, writer.study, workspace, stack, ahead=ahead)
         classical: Propose = lambda trials: propose(writer.study.spec, trials)  # noqa: E731
+        feasible = _vetoing(
+            ledger, writer.study, workspace, plan, executor, stack, hybrid or classical
+        )
         proposals = ProposalQueue(
-            hybrid or classical,
+            feasible,
             lambda trials: propose_at_random(writer.study.spec, trials),
             depth=plan.slots,
             on_ready=executor.wake,

@@ -183,6 +183,7 @@ def show(
     """Show one trial: its configuration, why it was chosen, its curves and attempts."""
     from ..tools.audit import spared_in
     from ..tools.claims import claim
+    from ..tools.feasibility import memory_notes
     from ..tools.spec import SpecError
     from ..tools.study import trial_document
 
@@ -209,6 +210,8 @@ def show(
         console.print(f"best {plain(said.metric)}: {said.sentence}", markup=False, highlight=False)
     if number in decisions:
         console.print(decision_text(decisions[number]), markup=False, highlight=False)
+        for note in memory_notes(trial, decisions[number]):
+            console.print(plain(note), markup=False, highlight=False)
     if number in (spared := spared_in(study.events())):
         step = spared[number]
         console.print(f"audited: it would have been stopped early at step {step}", highlight=False)

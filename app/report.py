@@ -21,6 +21,7 @@ from ..tools.analysis import best_trials, counts, feasible, importance
 from ..tools.audit import AUDITED, audit_of, spared_in
 from ..tools.budget import Meter, read_meters
 from ..tools.claims import NO_CLAIM_OF_FRONTS, claim
+from ..tools.feasibility import estimate_error
 from ..tools.outcomes import Outcome
 from ..tools.plot_style import OUTCOME_COLORS
 from ..tools.plots import panels
@@ -119,6 +120,8 @@ def _content(
         "repeats": sum(trial.is_repeat for trial in trials),
         "imported": sum(trial.imported for trial in trials),
         "audit": audit_of(spec, trials, spared_in(events)),
+        "memory": estimate_error(trials, decisions),
+        "vetoes": sum(len(decision.vetoes) for decision in decisions.values()),
         "importance": importance(spec, trials),
         "meters": [m for m in meters.all() if m.spent or m.cap or m.name.endswith("seconds")],
         "failed": failed,

@@ -35,6 +35,7 @@ from .records import (
     Prediction,
     StudyRecord,
     TrialRecord,
+    Veto,
     continued,
     to_json,
     trial_state,
@@ -289,6 +290,8 @@ class Ledger:
                     prompt_version=row.prompt_version or "",
                     tokens=row.tokens,
                     dollars=row.dollars,
+                    memory_bytes=row.memory_bytes,
+                    vetoes=tuple(Veto(**veto) for veto in json.loads(row.vetoes or "[]")),
                 )
                 for row in db.execute(query)
             }

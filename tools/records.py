@@ -95,6 +95,17 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Veto:
+    """A configuration that was not run, because it cannot fit into memory."""
+
+    configuration: Configuration
+    source: str
+    """Who proposed it, as in `Decision`."""
+    needed_bytes: int
+    """What it needs at least."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """Why a configuration was chosen."""
 
@@ -116,6 +127,10 @@ class Decision:
     """What was asked of the language model for it, and for others that came with it."""
     dollars: float = 0.0
     """What that cost, as far as it is known."""
+    memory_bytes: int | None = None
+    """What it was estimated to need at least: of main memory, or of a CUDA device."""
+    vetoes: tuple[Veto, ...] = ()
+    """What was proposed before it for the same trial, and cannot fit."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision, which this code reads and writes."""
 
 metadata = MetaData()
@@ -133,6 +133,8 @@ decisions = Table(
     Column("prompt_version", String(100)),
     Column("tokens", Integer, nullable=False, default=0),
     Column("dollars", Float, nullable=False, default=0.0),
+    Column("memory_bytes", BigInteger),
+    Column("vetoes", Text),
 )
 
 spending = Table(

@@ -322,7 +322,7 @@ def trial_document(trial: TrialRecord, decisions: dict[int, Decision]) -> dict[s
             name: [[step, _json_number(value)] for step, value in curve.items()]
             for name, curve in (trial.curves or {}).items()
         },
-        "decision": None if decision is None else vars(decision),
+        "decision": None if decision is None else asdict(decision),
         "imported": trial.imported,
         "repeat_of": trial.repeat_of,
         "seed": trial.seed,

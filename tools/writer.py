@@ -170,10 +170,7 @@ class Writer:
                 source=decision.source,
                 created_at=now,
             )
-            expected = decision.prediction
-            prediction = None if expected is None else to_json(vars(expected))
-            fields = {**vars(decision), "prediction": prediction}
-            insert(db, t.decisions, trial_id=trial_id, **fields)
+            insert(db, t.decisions, trial_id=trial_id, **_row(decision))
             trial = TrialRecord(
                 id=trial_id,
                 number=number,
@@ -214,7 +211,7 @@ class Writer:
                     configuration=to_json(repeat.configuration),
                     **values,
                 )
-                insert(db, t.decisions, trial_id=trial_id, **vars(repeat.decision))
+                insert(db, t.decisions, trial_id=trial_id, **_row(repeat.decision))
                 self._add_event(db, "repeating", repeat.of.number, {"trial": number + offset})
                 added.append(
                     TrialRecord(
@@ -249,7 +246,7 @@ class Writer:
                 source="person",
                 created_at=now,
             )
-            insert(db, t.decisions, trial_id=trial_id, **vars(Decision("person", reason)))
+            insert(db, t.decisions, trial_id=trial_id, **_row(Decision("person", reason)))
             update(db, t.wishes, wish.id, handled_at=time.time())
             self._add_event(db, "enqueued", number, {"author": wish.author})
         return TrialRecord(
@@ -465,3 +462,12 @@ class Writer:
         with self._fenced() as db:
             update(db, t.wishes, wish.id, handled_at=time.time())
             self._add_event(db, "wish", None, {"kind": wish.kind, "author": wish.author})
+
+
+def _row(decision: Decision) -> dict[str, Any]:
+    """Return a decision as the columns of its table."""
+    expected, vetoes = decision.prediction, decision.vetoes
+    return vars(decision) | {
+        "prediction": None if expected is None else to_json(vars(expected)),
+        "vetoes": to_json([vars(veto) for veto in vetoes]) if vetoes else None,
+    }

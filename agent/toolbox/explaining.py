@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ...tools.feasibility import memory_notes
 from ...tools.records import TrialRecord
 from ...tools.spec import StudySpec
 from ...tools.study import Study
@@ -90,6 +91,7 @@ class ShowTrial(Tool):
                 "proposed_by": visible(decision.source),
                 "because": quoted(decision.reason, 300),
                 "had_seen": decision.seen_ended,
+                "memory": [quoted(note, 200) for note in memory_notes(trial, decision)[:4]],
             },
             "seconds": number(trial.seconds),
             "attempts": len(trial.attempts),

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from ...tools.feasibility import memory_notes
 from ...tools.outcomes import Outcome
 from ...tools.plots import curves
 from ...tools.records import TrialRecord
@@ -212,6 +213,7 @@ def _detail(sight: Sight, trial: TrialRecord) -> str:
         ],
         metrics=[(name, value, step) for name, (value, step) in reported.items()],
         decision=decision,
+        memory=[] if decision is None else memory_notes(trial, decision),
         prediction=None if decision is None else vars(decision).get("prediction"),
         logs=logs,
         no_log=no_log,

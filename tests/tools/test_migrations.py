@@ -83,7 +83,7 @@ ROWS_OF_0001 = {
     "spending": (1, 1, 1, "device_seconds", 2.0, 1.0),
     "wishes": (1, 1, "pause", "{}", "me", 1.0, None),
 }
-ADDED_SINCE = {"attempts": 3, "trials": 2}
+ADDED_SINCE = {"decisions": 2, "attempts": 3, "trials": 2}
 """Columns that later revisions have added."""
 
 

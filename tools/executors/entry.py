@@ -18,12 +18,16 @@ def run_entry(entry: dict[str, Any]) -> None:
     Args:
         entry: `{"reference": "module:function"}`, `{"pickle": path}`, or
             `{"recipe": name, "options": {...}}`; with the first two, `metric` names the metric that
-            a bare number stands for.
+            a bare number stands for. A recipe with `estimate` does not train: that holds the other
+            arguments of `recipes.memory.serve`.
 
     Raises:
         TypeError: If the function returns neither None, a number, nor a mapping of numbers, or a
             metric named `step`.
     """
+    if "estimate" in entry:
+        _estimate(**entry)
+        return
     configuration = reporting.config()
     if "recipe" in entry:
         recipe = import_module(f"luthier.tools.recipes.{entry['recipe']}")
@@ -45,6 +49,14 @@ def run_entry(entry: dict[str, Any]) -> None:
         raise TypeError(
             f"the function must return None, a number or a dict of numbers, but got {result!r}"
         )
+
+
+def _estimate(recipe: str, options: dict[str, Any], estimate: dict[str, Any]) -> None:
+    from ..recipes import memory
+
+    checked = import_module(f"luthier.tools.recipes.{recipe}").Options.model_validate(options)
+    questions, answers = Path(estimate["questions"]), Path(estimate["answers"])
+    memory.serve(checked, cuda=estimate["cuda"], questions=questions, answers=answers)
 
 
 def _seed_what_is_loaded(seed: int) -> None:

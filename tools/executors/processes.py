@@ -109,11 +109,23 @@ def proportional_bytes(pids: Iterable[int]) -> int:
     return total
 
 
+def main_memory_bytes() -> int:
+    """Return the main memory of this machine, or of its control group where that has less."""
+    total = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
+    with contextlib.suppress(OSError, ValueError):  # no control group, or "max"
+        total = min(total, int((_control_group() / "memory.max").read_text(encoding="ascii")))
+    return total
+
+
+def _control_group() -> Path:
+    group = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("::")[2].strip()
+    return Path(f"/sys/fs/cgroup{group}")
+
+
 def kernel_oom_kills() -> int:
     """Return the out-of-memory kills of this control group (cgroup v2), 0 where unknown."""
     try:
-        group = Path("/proc/self/cgroup").read_text(encoding="ascii").rpartition("::")[2].strip()
-        events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text(encoding="ascii")
+        events = (_control_group() / "memory.events").read_text(encoding="ascii")
     except (OSError, ValueError):
         return 0
     counts = dict(line.split() for line in events.splitlines())

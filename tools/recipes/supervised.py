@@ -119,7 +119,7 @@ def validate(options: Options) -> None:
     from . import data
 
     target = data.load_target(options.data, options.target, options.task)
-    _split(options, target)
+    split_of(options, target)
     if options.model == "cnn" and not data.has_images(options.data):
         raise ValueError(
             f"model='cnn' needs images, but {options.data!r} is a table; set model='mlp'"
@@ -148,9 +148,9 @@ def train(
     """
     from . import data, models, splits, training
 
-    settings = _settings(config, options)
+    settings = settings_of(config, options)
     examples = data.load(options.data, options.target, options.task)
-    split = _split(options, examples.target)
+    split = split_of(options, examples.target)
     fitted, held = splits.train_validation(examples, split, options.task)
     outputs = splits.count_outputs(examples, split, options.task)
     name, direction = metric(options)
@@ -198,7 +198,7 @@ def evaluate_test(
 
     from . import data, models, splits, training
 
-    settings = _settings(config, options)
+    settings = settings_of(config, options)
     with safe_open(weights, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}
         trained_as = (file.metadata() or {}).get(_RUN_KEY)
@@ -206,7 +206,7 @@ def evaluate_test(
     if trained_as != asked:
         raise ValueError(f"{str(weights)!r} was trained as {trained_as}, but asked for is {asked}")
     examples = data.load(options.data, options.target, options.task)
-    split = _split(options, examples.target)
+    split = split_of(options, examples.target)
     rows = splits.final_test(examples, split, options.task)
     outputs = splits.count_outputs(examples, split, options.task)
     model = models.build(options.model, rows.X.shape[1:], outputs, settings)
@@ -215,8 +215,12 @@ def evaluate_test(
     return {f"test_{name}": value for name, value in measured.items()}
 
 
-def _settings(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """Complete a configuration by defaults; numbers may lie beyond the default ranges."""
+def settings_of(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Complete a configuration by defaults; numbers may lie beyond the default ranges.
+
+    Raises:
+        ValueError: If it names an unknown parameter or choice, or a number is none.
+    """
     known = space(options)
     for name in config:
         if name not in known.parameters:
@@ -235,7 +239,8 @@ def _settings(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     return settings
 
 
-def _split(options: Options, target: Any) -> Split:
+def split_of(options: Options, target: Any) -> Split:
+    """Split rows with this target as the options say; errors as in `splits.split_indices`."""
     from . import splits
 
     return splits.split_indices(

@@ -24,7 +24,7 @@ from .splits import Arrays
 
 Direction = Literal["maximize", "minimize"]
 
-_EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 1024
 _SMALLEST_VARIANCE = 1e-12
 
 
@@ -128,9 +128,9 @@ def evaluate(model: nn.Module, arrays: Arrays, task: Task) -> dict[str, float]:
     inputs, targets = _tensors(arrays, device())
     model.eval()
     with torch.inference_mode():
-        batches = inputs.tensor_split(math.ceil(len(inputs) / _EVALUATION_BATCH))
+        batches = inputs.tensor_split(math.ceil(len(inputs) / EVALUATION_BATCH))
         outputs = torch.cat([_forward(model, batch) for batch in batches])
-        loss = float(_loss(outputs, targets, task))
+        loss = float(loss_of(outputs, targets, task))
         if task == "classification":
             right = outputs.argmax(dim=1) == targets
             return {"loss": loss, "acc": float(right.double().mean())}
@@ -166,7 +166,7 @@ def _train_epoch(
             group["lr"] = settings["learning_rate"] * factor
         optimizer.zero_grad()
         smoothing = settings.get("label_smoothing", 0.0)
-        loss = _loss(_forward(model, inputs[batch]), targets[batch], task, smoothing)
+        loss = loss_of(_forward(model, inputs[batch]), targets[batch], task, smoothing)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
@@ -204,7 +204,8 @@ def _precision(where: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _loss(outputs: Tensor, targets: Tensor, task: Task, label_smoothing: float = 0.0) -> Tensor:
+def loss_of(outputs: Tensor, targets: Tensor, task: Task, label_smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross entropy of logits (nats), or the mean squared error of one output."""
     if task == "classification":
         return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
     return functional.mse_loss(outputs.squeeze(1), targets)

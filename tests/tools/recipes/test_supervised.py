@@ -99,7 +99,7 @@ def test_digits_are_learnt_and_the_best_epoch_is_kept(trial):
     assert lines[-1][1] == result == best
 
     examples = data.load("digits", "", "classification")
-    split = supervised._split(options, examples.target)
+    split = supervised.split_of(options, examples.target)
     _, held = splits.train_validation(examples, split, "classification")
     model = supervised_model(options, held.X.shape[1:], 10)
     model.load_state_dict(load_file(trial.folder / "best.safetensors"))
@@ -142,7 +142,7 @@ def test_nothing_is_written_outside_a_trial(tmp_path, monkeypatch):
 def test_training_is_blind_to_the_test_rows(tmp_path, model):
     digits = data.load("digits", "", "classification")
     options = Options(data=str(tmp_path / "clean.npz"), model=model, epochs=2)
-    split = supervised._split(options, digits.target)
+    split = supervised.split_of(options, digits.target)
     X = digits.features[:, 0]
     np.savez(tmp_path / "clean.npz", X=X, y=digits.target.astype(int))
     X[split.test] = 255.0
@@ -166,7 +166,7 @@ def test_regression_is_blind_to_the_test_target(tmp_path):
     options = Options(data=str(tmp_path / "t.csv"), target="y", task="regression", epochs=2)
     table.to_csv(options.data, index=False)
     clean = train({}, options, 0)
-    table.loc[supervised._split(options, table["y"].to_numpy()).test, ["a", "y"]] = 1e6
+    table.loc[supervised.split_of(options, table["y"].to_numpy()).test, ["a", "y"]] = 1e6
     table.to_csv(options.data, index=False)
     assert train({}, options, 0) == clean
 
