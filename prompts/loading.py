@@ -192,7 +192,7 @@ def untrusted(text: object, label: str, most: int) -> Fenced:
     shown, left = [], most
     lines = _visible(str(text)[: most + 1]).split("\n")
     for line in lines:
-        quoted = f"> {line}".rstrip()
+        quoted = _quoted(line)
         left -= len(quoted.encode()) + 1
         if left < 0:
             break
@@ -200,6 +200,15 @@ def untrusted(text: object, label: str, most: int) -> Fenced:
     if len(shown) < len(lines) or len(str(text)) > most:
         shown.append("> (the rest is cut off)")
     return Fenced("\n".join([f"{label}:", *shown, f"(end of {label})"]))
+
+
+def fenced_bytes(text: str) -> int:
+    """Return how many bytes a text's lines take behind their fence."""
+    return sum(len(_quoted(line).encode()) + 1 for line in _visible(text).split("\n"))
+
+
+def _quoted(line: str) -> str:
+    return f"> {line}".rstrip()
 
 
 def _visible(text: str) -> str:

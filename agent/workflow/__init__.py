@@ -7,8 +7,9 @@ Trace and OptoPrime: Cheng, Nie and Swaminathan, NeurIPS 2024 (arXiv:2406.16218)
 
 from .evaluate import Case, Suite, Workflow
 from .feedback import Feedback
-from .loop import Settings, optimise
+from .loop import optimise
 from .params import Param, ParamSet
+from .search import Settings
 from .trace import carry, op, param
 
 __all__ = [

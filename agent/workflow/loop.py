@@ -10,56 +10,26 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...tools.edits import EditLedger, EditRecord, WorkflowRecord
-from ...tools.errors import LuthierError
 from ..llm.answers import LLMError, Usage
-from .accept import FEW, LATENCY, Verdict, Z, judge
-from .evaluate import Case, Evaluator, Result, Split, Suite, Workflow, split
+from .accept import FEW, Verdict, judge
+from .evaluate import Case, Evaluator, Suite, Workflow, split
 from .params import ParamSet
 from .propose import Proposed, Proposer, configured, merged
-from .represent import Past, Problem, Run
+from .represent import Problem, unshown
 from .sandbox import available
+from .search import NO_ANSWER, Search, Settings
 from .validate import Checked, check
 
-_ACCEPTED_SHOWN, _REJECTED_SHOWN = 5, 8
-_OTHER_PARENT = 0.3
-"""How often an edit begins from another member of the Pareto front than the best."""
+_DEFAULTS = Settings()
 _MOST_FAILURES = 3
 """Steps in a row without an answer of the model, after which it is given up."""
 
-_NO_ANSWER = "no answer"
-"""The decision on a step in which the model proposed nothing."""
-
 _MOST_OPENINGS = 3
 """Openings of the sealed cases, under whatever name, after which they are called sealed no more."""
-
-
-class NothingToTrainError(LuthierError, ValueError):
-    """A workflow whose runs depend on no trainable parameter."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long and how hard to try."""
-
-    steps: int = 10
-    """Calls of the proposer, repairs not counted."""
-    candidates: int = 1
-    """Proposals a step, asked for side by side."""
-    batch: int = 3
-    """Cases whose runs a proposal is made from."""
-    seed: int = 0
-    workers: int = 1
-    """Cases that run at a time."""
-    seconds: float | None = None
-    """Wall time after which no further step begins."""
-    latency: float = LATENCY
-    """Times as long as before that cases may take; infinity for any time, where a machine's other
-    work should decide on nothing."""
-    z: float = Z
 
 
 @dataclass(frozen=True)
@@ -80,77 +50,6 @@ class Optimised:
     """What a person should know."""
 
 
-@dataclass
-class _Search:
-    evaluator: Evaluator
-    parts: Split
-    base: ParamSet
-    settings: Settings
-    objective: str
-    members: list[ParamSet]
-    """The base and what was accepted, oldest first."""
-    edits: list[EditRecord] = field(default_factory=list)
-    frozen: frozenset[str] = frozenset()
-    """Trainable parameters that cannot be trained on this machine."""
-
-    def scores(self, params: ParamSet, cases: Sequence[Case]) -> dict[str, float]:
-        return {n: r.score for n, r in self.evaluator.evaluate(params, cases).items()}
-
-    @property
-    def best(self) -> ParamSet:
-        """The member with the highest mean on the validation cases; of equal ones the oldest."""
-        return max(self.members, key=self._mean)
-
-    def _mean(self, params: ParamSet) -> float:
-        return statistics.fmean(self.scores(params, self.parts.validation).values())
-
-    def parent(self, rng: random.Random) -> ParamSet:
-        """Choose what to go on from: the best, now and then one that is best on some case."""
-        scores = [self.scores(member, self.parts.validation) for member in self.members]
-        tops = {name: max(row[name] for row in scores) for name in scores[0]}
-        front = [
-            member
-            for member, row in zip(self.members, scores, strict=True)
-            if any(row[name] == top for name, top in tops.items())
-        ]
-        return rng.choice(front) if rng.random() < _OTHER_PARENT else self.best
-
-    def problem(self, parent: ParamSet, rng: random.Random) -> tuple[Problem, list[Case]]:
-        """Return what to show a proposer, and the cases it is made from: rather the bad ones."""
-        results = self.evaluator.evaluate(parent, self.parts.dev)
-        cases = _worse_first(list(self.parts.dev), results, rng)[: self.settings.batch]
-        trainable = parent.trainable - self.frozen
-        runs, allowed = [], set[str]()
-        for case in cases:
-            result = results[case.name]
-            nodes, names = result.rollout.subgraph(result.leaf, trainable)
-            runs.append(Run(case.name, result.rollout, nodes, result.feedback.lines()))
-            allowed |= names
-        if not allowed:
-            raise NothingToTrainError(
-                f"the runs on {', '.join(case.name for case in cases)} depend on none of the "
-                f"trainable parameters ({', '.join(sorted(trainable)) or 'there are none'}); "
-                "read them with `param` inside of what the result is made by"
-            )
-        return Problem(parent, frozenset(allowed), runs, self._past(), self.objective), cases
-
-    def _past(self) -> list[Past]:
-        accepted = [edit for edit in self.edits if edit.accepted][-_ACCEPTED_SHOWN:]
-        others = [e for e in self.edits if not e.accepted and e.decision != _NO_ANSWER]
-        rejected = others[-_REJECTED_SHOWN:]
-        return [
-            Past(
-                edit.diff,
-                edit.diagnosis[:300],
-                "accepted" if edit.accepted else f"{edit.decision}: {edit.reason}",
-                statistics.fmean(after for _, after in edit.scores.values())
-                if edit.scores
-                else None,
-            )
-            for edit in sorted((*accepted, *rejected), key=lambda edit: edit.number)
-        ]
-
-
 def optimise(
     workflow: Workflow,
     params: ParamSet,
@@ -158,7 +57,7 @@ def optimise(
     proposer: Proposer | None = None,
     *,
     objective: str = "",
-    settings: Settings = Settings(),
+    settings: Settings = _DEFAULTS,
     ledger: EditLedger | None = None,
     name: str = "workflow",
     on_edit: Callable[[EditRecord], None] = lambda edit: None,
@@ -198,8 +97,8 @@ def _optimise(
 ) -> Optimised:
     record = ledger.open(name, params.hash) if ledger is not None else None
     evaluator = Evaluator(workflow, suite, settings.workers)
-    search = _Search(evaluator, split(suite), params, settings, objective, [params])
-    notes = _freeze_what_cannot_run(search)
+    search = Search(evaluator, split(suite), params, settings, objective, [params])
+    notes = [*_freeze_what_cannot_run(search), *_freeze_what_cannot_be_shown(search)]
     seen = {params.hash}
     if ledger is not None and record is not None:
         _take_up(search, ledger.edits(record), seen)
@@ -244,15 +143,21 @@ def _optimise(
     return Optimised(params, search.best, tuple(search.edits), sealed, low, ended, tuple(notes))
 
 
-def _freeze_what_cannot_run(search: _Search) -> list[str]:
+def _freeze_what_cannot_run(search: Search) -> list[str]:
     code = {n for n, each in search.base.params.items() if each.kind == "code" and each.trainable}
     if not code or (why := available()) is None:
         return []
-    search.frozen = frozenset(code)
+    search.frozen |= code
     return [f"{', '.join(sorted(code))} are left as they are: {why}"]
 
 
-def _take_up(search: _Search, edits: Sequence[EditRecord], seen: set[str]) -> None:
+def _freeze_what_cannot_be_shown(search: Search) -> list[str]:
+    found = {n: why for n in search.base.trainable if (why := unshown(search.base.params[n]))}
+    search.frozen |= found.keys()
+    return [f"{name} is left as it is: it {why}" for name, why in sorted(found.items())]
+
+
+def _take_up(search: Search, edits: Sequence[EditRecord], seen: set[str]) -> None:
     """Go on from the edits of a run that was broken off."""
     known = {search.base.hash: search.base}
     for edit in edits:
@@ -264,21 +169,8 @@ def _take_up(search: _Search, edits: Sequence[EditRecord], seen: set[str]) -> No
             search.members.append(made)
 
 
-def _worse_first(
-    cases: list[Case], results: Mapping[str, Result], rng: random.Random
-) -> list[Case]:
-    """Return the cases in an order drawn by lot, in which bad scores come rather first."""
-    scores = [results[case.name].score for case in cases]
-    top, spread = max(scores), max(scores) - min(scores) or 1.0
-    keys = {
-        case.name: rng.random() ** (1.0 / (0.1 + (top - score) / spread))
-        for case, score in zip(cases, scores, strict=True)
-    }
-    return sorted(cases, key=lambda case: -keys[case.name])
-
-
 def _tried(
-    search: _Search,
+    search: Search,
     proposer: Proposer,
     problem: Problem,
     proposed: Proposed,
@@ -331,7 +223,7 @@ def _tried(
     )
 
 
-def _failed(search: _Search, proposer: Proposer, parent: ParamSet, error: LLMError) -> EditRecord:
+def _failed(search: Search, proposer: Proposer, parent: ParamSet, error: LLMError) -> EditRecord:
     """Return what is kept of a step in which the model gave no proposal: its cause and cost."""
     return EditRecord(
         number=len(search.edits) + 1,
@@ -342,7 +234,7 @@ def _failed(search: _Search, proposer: Proposer, parent: ParamSet, error: LLMErr
         changes={},
         refused={},
         diff="",
-        decision=_NO_ANSWER,
+        decision=NO_ANSWER,
         reason=str(error)[:500],
         scores={},
         mean=None,
@@ -355,7 +247,7 @@ def _failed(search: _Search, proposer: Proposer, parent: ParamSet, error: LLMErr
 
 
 def _cascade(
-    search: _Search,
+    search: Search,
     parent: ParamSet,
     made: ParamSet,
     checked: Checked,
@@ -399,7 +291,7 @@ def _cascade(
 
 
 def _open_seal(
-    search: _Search, record: WorkflowRecord | None, ledger: EditLedger | None, notes: list[str]
+    search: Search, record: WorkflowRecord | None, ledger: EditLedger | None, notes: list[str]
 ) -> Verdict | None:
     """Compare the best with the base on the sealed cases, once."""
     verdict = None
@@ -425,7 +317,7 @@ def _open_seal(
     return verdict
 
 
-def _is_new(search: _Search, record: WorkflowRecord) -> bool:
+def _is_new(search: Search, record: WorkflowRecord) -> bool:
     return record.sealed is None or record.sealed.get("best") != search.best.hash
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...prompts.loading import tokens_of
 from ..llm.answers import LanguageModel, LLMError, Message, Usage
 from .params import Param
 from .represent import Problem, View, prompt_of
@@ -20,7 +21,10 @@ from .represent import Problem, View, prompt_of
 if TYPE_CHECKING:
     from ..llm.metering import Caps
 
-_MOST_TOKENS = 4_000
+_LEAST_TOKENS, _TOKENS_OF_WORDS = 4_000, 1_500
+"""Of the longest answer, which grows with the parameters; and what it says beside their values."""
+_ESCAPED = 1.5
+"""Times as long as a value is the JSON of its JSON, about."""
 _TEMPERATURE = 0.7
 
 
@@ -30,7 +34,7 @@ class Edit(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     param: str = Field(max_length=60)
-    new_value_json: str = Field(max_length=40_000)
+    new_value_json: str = Field(max_length=100_000)
     why: str = Field(max_length=1_000)
 
 
@@ -86,7 +90,7 @@ class LLMProposer:
                     messages,
                     Proposal,
                     purpose="workflow",
-                    max_tokens=_MOST_TOKENS,
+                    max_tokens=_longest_answer(problem),
                     temperature=_TEMPERATURE,
                 )
             except LLMError as error:
@@ -102,6 +106,13 @@ class LLMProposer:
             errors[0].usage = spent
             raise errors[0]
         return [replace(found[0], usage=found[0].usage + spent), *found[1:]]
+
+
+def _longest_answer(problem: Problem) -> int:
+    """Return how many tokens an answer may take that writes every parameter anew, and words."""
+    values = (problem.params.params[name].shown() for name in problem.allowed)
+    written = _ESCAPED * sum(map(tokens_of, values))
+    return max(_LEAST_TOKENS, _TOKENS_OF_WORDS + round(written))
 
 
 @contextmanager

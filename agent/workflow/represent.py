@@ -11,9 +11,10 @@ import inspect
 import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Literal
 
-from ...prompts.loading import Prompt, render
+from ...prompts.loading import Prompt, fenced_bytes, render
 from .feedback import redacted
 from .params import Param, ParamSet
 from .trace import Node, Rollout
@@ -23,6 +24,9 @@ View = Literal["graph", "masked", "history"]
 arXiv:2309.03409)."""
 _ROOM_OF_VALUES, _ROOM_OF_FEEDBACK = 5_000, 2_800
 """Bytes that all runs share; the prompt takes a little more, for its fences."""
+_ROOM_OF_PARAMETERS, _ROOM_OF_MEMORY = 34_000, 3_400
+"""Bytes with their fences; a parameter is shown whole or not at all, an edit of the past cut."""
+_LONGEST_DIFF = 700
 _LONGEST_VALUE = 100
 _LONGEST_CODE = 1_200
 
@@ -74,14 +78,16 @@ def prompt_of(problem: Problem, view: View, refused: str = "") -> Prompt:
         "workflow",
         objective=problem.objective,
         code="\n\n".join(_code(problem.runs)) if graph else "",
-        variables="\n\n".join(_variable(problem.params.params[n]) for n in sorted(problem.allowed)),
+        variables="".join(
+            _variable(problem.params.params[name]) for name in sorted(problem.allowed)
+        ).rstrip("\n"),
         values="\n\n".join(_values(run, _ROOM_OF_VALUES // runs) for run in problem.runs)
         if graph
         else "",
         feedback=""
         if view == "history"
         else "\n\n".join(_feedback(run, _ROOM_OF_FEEDBACK // runs) for run in problem.runs),
-        past="\n\n".join(map(_past, problem.past)),
+        past=_memory(problem.past),
         refused=refused,
     )
 
@@ -105,7 +111,31 @@ def _source(node: Node) -> str:
 
 def _variable(each: Param) -> str:
     about = f"{each.name}: {each.doc}\n" if each.doc else f"{each.name}\n"
-    return f"{about}constraint: {each.rule}\nvalue:\n{each.shown()}"
+    return f"{about}constraint: {each.rule}\nvalue:\n{each.shown()}\n\n"
+
+
+def unshown(each: Param) -> str:
+    """Return why a parameter cannot be shown whole, which its editor must see; empty if it can."""
+    size = fenced_bytes(_variable(each))
+    if size <= _ROOM_OF_PARAMETERS:
+        return ""
+    return (
+        f"takes {size:,} bytes of a prompt with its constraint, and there is room for "
+        f"{_ROOM_OF_PARAMETERS:,}; divide it, or make it shorter"
+    )
+
+
+def fitting_together(params: ParamSet, names: Iterable[str], rng: Random) -> frozenset[str]:
+    """Return the parameters that one prompt can show whole: all, or as many as fit by lot."""
+    sizes = {name: fenced_bytes(_variable(params.params[name])) for name in sorted(names)}
+    if sum(sizes.values()) <= _ROOM_OF_PARAMETERS:
+        return frozenset(sizes)
+    left, chosen = _ROOM_OF_PARAMETERS, set[str]()
+    for name in rng.sample(list(sizes), len(sizes)):
+        if sizes[name] <= left:
+            chosen.add(name)
+            left -= sizes[name]
+    return frozenset(chosen)
 
 
 def _values(run: Run, room: int) -> str:
@@ -163,6 +193,22 @@ def _feedback(run: Run, room: int) -> str:
     return f"run {run.case}: {run.feedback}"[:room]
 
 
+def _memory(past: Sequence[Past]) -> str:
+    """Return the latest edits that there is room for, oldest first."""
+    shown, left = list[str](), _ROOM_OF_MEMORY
+    for each in reversed(past):
+        text = f"{_past(each)}\n\n"
+        left -= fenced_bytes(text)
+        if left < 0 and shown:
+            break
+        shown.insert(0, text)
+    left_out = len(past) - len(shown)
+    head = f"({left_out} earlier ones are left out)\n" if left_out else ""
+    return head + "".join(shown).rstrip("\n")
+
+
 def _past(past: Past) -> str:
     score = "" if past.score is None else f", mean score {past.score:.6g}"
-    return f"{past.decision}{score}; {past.diagnosis}\n{past.diff}"
+    diff = past.diff[:_LONGEST_DIFF]
+    more = "\n(the rest of it is left out)" if len(past.diff) > _LONGEST_DIFF else ""
+    return f"{past.decision}{score}; {past.diagnosis}\n{diff}{more}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .params import ParamSet
 from .propose import Proposal
+from .represent import unshown
 
 _WORD = re.compile(r"\w+")
 _RUN_OF_WORDS = 8
@@ -50,6 +51,8 @@ def check(
         name = edit.param
         try:
             value = _value(edit.new_value_json, name, params, allowed, checked)
+            if why := unshown(replace(params.params[name], value=value)):
+                raise ValueError(why)
             if isinstance(value, str) and not phrases.isdisjoint(_phrases(value)):
                 raise ValueError(f"repeats {_RUN_OF_WORDS} words of a case; describe, do not quote")
         except ValueError as error:

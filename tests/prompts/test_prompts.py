@@ -14,7 +14,7 @@ TEXTS = {
     "scores@1": "a188fbee1fecbffe",
     "warmstart@1": "b35fe7f277684a1c",
     "wishes@1": "9e731e728f6e3f24",
-    "workflow@1": "0fca8f465bed9aa8",
+    "workflow@2": "6d70ab6bfa1dd41d",
 }
 """Version of each prompt to the hash of its text. A changed text needs another version."""
 

@@ -23,7 +23,7 @@ from luthier.agent.workflow import (
     param,
 )
 from luthier.agent.workflow.evaluate import SuiteError, split
-from luthier.agent.workflow.loop import NothingToTrainError, Optimised
+from luthier.agent.workflow.loop import Optimised
 from luthier.agent.workflow.propose import (
     Edit,
     LLMProposer,
@@ -33,6 +33,7 @@ from luthier.agent.workflow.propose import (
 )
 from luthier.agent.workflow.represent import Problem
 from luthier.agent.workflow.sandbox import available, call
+from luthier.agent.workflow.search import NothingToTrainError
 from luthier.evals.advisers import faults
 from luthier.evals.advisers.mind import Reply, Request
 from luthier.evals.advisers.server import serve
@@ -169,7 +170,7 @@ def test_a_broken_recipe_is_mended_from_its_trace_and_an_edit_out_of_the_space_i
     assert grown.bound > 0
     assert done.sealed is not None
     assert done.sealed.mean == pytest.approx(1.0)
-    assert all(each.tokens > 0 and each.prompt == "workflow@1" for each in done.edits)
+    assert all(each.tokens > 0 and each.prompt == "workflow@2" for each in done.edits)
     assert ledger.edits(ledger.workflow("w")) == list(done.edits)
     assert ledger.workflow("w").openings == 1
 
@@ -246,6 +247,21 @@ def test_what_a_model_says_beside_its_answer_does_not_count(
         return Reply((f"Sure! TERMINATE?\n```json\n{text}\n```\nTERMINATE",))
 
     assert decisions(run(model(chatty), 1)) == ["accepted"]
+
+
+@pytest.mark.skipif(available() is not None, reason=str(available()))
+@pytest.mark.parametrize("filler", ["\n    # a line as code has them", "\n    # é 'quoted' \\n"])
+def test_the_longest_code_comes_back_whole(model: Callable[..., LLMProposer], filler: str) -> None:
+    long = BROKEN.rstrip() + filler * ((7_900 - len(BROKEN)) // len(filler)) + "\n"
+
+    def mending(request: Request) -> Reply:
+        assert long.splitlines()[-1] in request.messages[-1].content
+        return answer("it fails", recipe=long.replace(BROKEN.rstrip(), FIXED.rstrip()))
+
+    params = ParamSet([Param.code("recipe", long), PARAMS.params["space"]])
+    done = run(model(mending), 1, workflow=grow, params=params)
+    assert decisions(done) == ["accepted"], done.edits[0].reason
+    assert len(done.best["recipe"]) > 7_500
 
 
 # what becomes of an edit
@@ -364,6 +380,31 @@ def test_the_parts_of_a_suite_have_nothing_in_common() -> None:
     names = [{case.name for case in part} for part in (parts.dev, parts.validation, parts.sealed)]
     assert [len(part) for part in names] == [8, 8, 4]
     assert len(set.union(*names)) == 20
+
+
+def test_a_parameter_too_long_to_be_shown_is_left_as_it_is_and_said_so() -> None:
+    long = Param.text("prompt", "word " * 10_000, most=60_000)
+
+    @op
+    def prompted(x: int) -> int:
+        return x * int(param("space")["by"]) + 0 * len(param("prompt"))
+
+    scripted = Scripted(edit(prompt="short"))
+    done = run(scripted, workflow=prompted, params=ParamSet([NUMBERS.params["space"], long]))
+    assert scripted.seen[0][0].allowed == {"space"}
+    assert any(note.startswith("prompt is left as it is: it takes 50,0") for note in done.notes)
+    assert done.best["prompt"] == long.value
+
+
+def test_an_edit_that_could_not_be_shown_again_is_refused() -> None:
+    text = Param.text("prompt", "word", most=60_000)
+
+    @op
+    def prompted(x: int) -> int:
+        return x * len(param("prompt"))
+
+    done = run(Scripted(edit(prompt="word " * 10_000)), workflow=prompted, params=ParamSet([text]))
+    assert "there is room for 34,000" in done.edits[0].refused["prompt"]
 
 
 def test_a_workflow_that_reads_no_parameter_has_nothing_to_train() -> None:

@@ -1,11 +1,21 @@
 """What a proposer is shown of a run."""
 
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from luthier.agent.workflow.feedback import Feedback, failure_of, redacted
 from luthier.agent.workflow.params import Param, ParamSet
-from luthier.agent.workflow.represent import Past, Problem, Run, View, prompt_of
+from luthier.agent.workflow.represent import (
+    Past,
+    Problem,
+    Run,
+    View,
+    fitting_together,
+    prompt_of,
+    unshown,
+)
 from luthier.agent.workflow.sandbox import CodeError
 from luthier.agent.workflow.trace import op, param, rollout
 from luthier.prompts.loading import tokens_of
@@ -116,3 +126,74 @@ def test_what_a_run_says_cannot_pass_for_an_instruction() -> None:
     )
     for line in text.split("\n"):
         assert not line.startswith(("ignore", "# system", "set k"))
+
+
+# parameters that are long
+
+
+def long_code(name: str, filler: str) -> str:
+    """Return as long a source as a parameter may have, which ends with its return."""
+    head, end = f"def {name}(x):\n    pass", f"\n    return '{name}'\n"
+    return head + filler * ((8_000 - len(head) - len(end)) // len(filler)) + end
+
+
+def shown_with(*params: Param) -> tuple[str, frozenset[str]]:
+    """Return the prompt about parameters that all ran, and those that may be edited."""
+    given = ParamSet(list(params))
+    with rollout(given) as recording:
+        output = [param(name) for name in given]
+        nodes, names = recording.subgraph(recording.leaf(output, None), given.trainable)
+    allowed = fitting_together(given, names, Random(0))
+    found = Problem(given, allowed, [Run("a", recording, nodes, "score 0")], [], "")
+    return prompt_of(found, "graph").messages[1].content, allowed
+
+
+FILLERS = ["\n    # a line of some length, as code has them", "\n", "\n    # é", "\n    # 😀😀😀"]
+
+
+@pytest.mark.parametrize("filler", FILLERS, ids=["code", "empty lines", "accents", "emoji"])
+def test_the_longest_code_is_shown_to_its_end(filler: str) -> None:
+    text, allowed = shown_with(Param.code("recipe", long_code("train", filler)))
+    assert allowed == {"recipe"}
+    assert ">     return 'train'\n" in text
+    assert "(the rest is cut off)" not in text
+
+
+def test_several_long_parameters_are_shown_whole() -> None:
+    text, allowed = shown_with(
+        *(Param.code(name, long_code(name, FILLERS[0])) for name in ("load", "train", "score"))
+    )
+    assert allowed == {"load", "train", "score"}
+    assert all(f">     return '{name}'\n" in text for name in allowed)
+
+
+def test_what_does_not_fit_beside_others_is_left_out_and_may_not_be_edited() -> None:
+    names = [f"part{i}" for i in range(9)]
+    text, allowed = shown_with(*(Param.code(n, long_code(n, FILLERS[0])) for n in names))
+    assert 1 < len(allowed) < 9
+    assert {name for name in names if f">     return '{name}'\n" in text} == allowed
+    assert "(the rest is cut off)" not in text
+
+
+def test_over_the_steps_everything_that_fits_alone_has_its_turn() -> None:
+    params = ParamSet([Param.code(f"part{i}", long_code(f"part{i}", FILLERS[0])) for i in range(9)])
+    turns = [fitting_together(params, params, Random(step)) for step in range(30)]
+    assert set().union(*turns) == set(params)
+
+
+def test_what_can_never_be_shown_whole_says_why() -> None:
+    long = Param.text("prompt", "word " * 10_000, most=60_000)
+    assert "takes 50,0" in unshown(long)
+    assert "divide it, or make it shorter" in unshown(long)
+    assert unshown(Param.text("prompt", "word")) == ""
+
+
+def test_of_a_long_past_the_latest_edits_are_shown_and_their_diffs_are_cut() -> None:
+    found = problem()
+    past = [Past("+x\n" * 1_000, f"thought {i}", f"refused: reason {i}", None) for i in range(13)]
+    text = prompt_of(replace(found, past=past), "graph").messages[1].content
+    assert "thought 12" in text
+    assert "thought 0" not in text
+    assert "earlier ones are left out)" in text
+    assert "(the rest of it is left out)" in text
+    assert "(the rest is cut off)" not in text
