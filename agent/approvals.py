@@ -12,9 +12,11 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from ..tools.config_file import read_table, write_table
 from ..tools.errors import LuthierError
+from ..tools.workspace import Workspace
 from .conversations import Conversations
 
 State = Literal["pending", "approved", "rejected", "replaced", "used"]
@@ -56,6 +58,34 @@ class Policy:
             f"{spent + device_seconds:.0f} device-seconds{whole}, of which the person lets "
             f"{self.device_seconds:.0f} go ahead"
         )
+
+
+def load_policy(workspace: Workspace) -> Policy:
+    """Return the policy that the person keeps in the workspace's `config.toml`; else `always`.
+
+    Raises:
+        ConfigFileError: If the file cannot be read.
+        ApprovalError: If what it says makes no sense.
+    """
+    table = read_table(workspace.folder / "config.toml", "approvals")
+    level, seconds = table.get("level", "always"), table.get("device_seconds", 0.0)
+    if level not in get_args(Level) or not isinstance(seconds, int | float):
+        raise ApprovalError(
+            f"`approvals` in {workspace.folder / 'config.toml'} needs a `level` of "
+            f"{', '.join(get_args(Level))} and `device_seconds`, but got {level!r} and {seconds!r}"
+        )
+    return Policy(level, float(seconds))
+
+
+def store_policy(workspace: Workspace, policy: Policy) -> None:
+    """Keep a policy in the workspace's `config.toml`.
+
+    Raises:
+        ConfigFileError: If the file cannot be written.
+    """
+    kept = None if policy.level == "always" else policy.device_seconds
+    values = {"level": policy.level, "device_seconds": kept}
+    write_table(workspace.folder / "config.toml", "approvals", values)
 
 
 @dataclass(frozen=True)

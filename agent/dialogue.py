@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..tools.errors import LuthierError
-from .approvals import Approval, Approvals, Policy
+from .approvals import Approval, Approvals, Policy, load_policy
 from .events import ApprovalNeeded, Done, Event, Interrupted, Text, ToolAnswered, ToolCalled
 from .happenings import happenings
 from .llm.answers import LLMError
@@ -57,7 +57,7 @@ class Dialogue:
         Args:
             desk: Where it takes place, and who speaks.
             line: The way to a language model; None for commands alone.
-            policy: When the person is asked.
+            policy: When the person is asked; None for what they keep in the workspace.
             conversation: The id of the one to go on with.
 
         Raises:
@@ -70,6 +70,7 @@ class Dialogue:
             self._store.check(conversation, desk.person)
         self.id = conversation
         self.desk = desk
+        self._policy = policy
         self.approvals = Approvals(self._store, conversation, desk.person, policy)
         self.toolbox = Toolbox(desk, self.approvals)
         self._offline = Offline(self.toolbox)
@@ -111,6 +112,7 @@ class Dialogue:
 
     def send(self, text: str) -> Iterator[Event]:
         """Answer what the person said."""
+        self.approvals.policy = self._policy or load_policy(self.desk.workspace)
         self._record("person", text=text)
         yield from self._recorded(self._in_words(self._answer(text)))
         yield Done()

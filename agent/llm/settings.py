@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ...tools.config_file import ConfigFileError, read_table, write_table
 from ...tools.errors import LuthierError
 from ...tools.workspace import Workspace
 
@@ -102,7 +102,8 @@ def load_settings(workspace: Workspace | None = None, **arguments: Any) -> Setti
     Arguments count before `LUTHIER_LLM_*`, those before the table `[llm]` of the workspace's
     `secrets.toml` and `config.toml`, and those before `OPENAI_BASE_URL`, `OPENAI_API_KEY` and
     `OPENAI_MODEL`. A key of OpenAI's variables is only sent where they, or nobody, say; and these
-    alone, without a model, set nothing up: they are there for other programs, too.
+    alone, without a model, set nothing up: they are there for other programs, too. A workspace that
+    is switched offline has none, unless arguments name one.
 
     Args:
         workspace: Where the files are; None for no files.
@@ -113,15 +114,14 @@ def load_settings(workspace: Workspace | None = None, **arguments: Any) -> Setti
     """
     files = _files(workspace.folder) if workspace is not None else {}
     given = {name: value for name, value in arguments.items() if value is not None}
+    if files.pop("offline", False) is True and not given:
+        return None
     try:
         found = {**files, **_Environment().model_dump(exclude_none=True), **given}
         complete = _complete(found, os.environ)
         return None if complete is None else Settings.model_validate(complete)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(map(str, first["loc"]))
-        reason = str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsError(f"the language model's `{name}`: {reason}; {HOW_TO}") from None
+        raise _told(error) from None
 
 
 def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -149,6 +149,51 @@ def _complete(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str
     return found
 
 
+def store_settings(
+    workspace: Workspace,
+    *,
+    base_url: str,
+    model: str,
+    api_key: str | None = None,
+    offline: bool = False,
+) -> None:
+    """Write a language model to the workspace's files, the key to one that nobody else can read.
+
+    Args:
+        workspace: Where the files are.
+        base_url: What comes before `/chat/completions`; empty for that of OpenAI's variables.
+        model: The model's name; empty to set none up.
+        api_key: The key; None to leave the one that is stored, empty to remove it.
+        offline: Whether it is not to be used, whatever is set up.
+
+    Raises:
+        SettingsError: If the URL makes no sense; nothing is written then.
+        ConfigFileError: If a file cannot be written.
+    """
+    given = {"base_url": base_url, "model": model}
+    if model and base_url:
+        try:
+            Settings.model_validate(given)
+        except ValidationError as error:
+            raise _told(error) from None
+    elif base_url:
+        raise SettingsError("the language model has no name: give the model, too")
+    if api_key is not None:
+        secrets = workspace.folder / "secrets.toml"
+        write_table(secrets, "llm", {"api_key": api_key or None}, mode=0o600)
+    config = {**{name: value or None for name, value in given.items()}, "offline": offline or None}
+    write_table(workspace.folder / "config.toml", "llm", config)
+
+
+def is_offline(workspace: Workspace) -> bool:
+    """Tell whether the language model is switched off in this workspace.
+
+    Raises:
+        SettingsError: If the file cannot be read.
+    """
+    return _table(workspace.folder / "config.toml").get("offline") is True
+
+
 def _files(folder: Path) -> dict[str, Any]:
     """Return what the workspace's files say."""
     config = _table(folder / "config.toml")
@@ -166,12 +211,13 @@ def _files(folder: Path) -> dict[str, Any]:
 def _table(path: Path) -> dict[str, Any]:
     """Return the table `[llm]` of a file, empty if there is none."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("llm", {})
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        # The text of the error could hold a part of a secret.
-        raise SettingsError(f"{path} cannot be read as TOML; mend it or remove it") from None
-    if not isinstance(table, dict):
-        raise SettingsError(f"`llm` in {path} is no table; begin it with a line `[llm]`")
-    return table
+        return read_table(path, "llm")
+    except ConfigFileError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _told(error: ValidationError) -> SettingsError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    return SettingsError(f"the language model's `{name}`: {reason}; {HOW_TO}")

@@ -4,7 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from luthier.agent.llm.settings import OPENAI_URL, Settings, SettingsError, load_settings
+from luthier.agent.llm.settings import (
+    OPENAI_URL,
+    Settings,
+    SettingsError,
+    is_offline,
+    load_settings,
+    store_settings,
+)
+from luthier.tools.config_file import ConfigFileError
 from luthier.tools.workspace import Workspace
 
 URL = "http://127.0.0.1:8080/v1"
@@ -152,3 +160,61 @@ def test_a_file_that_cannot_be_read_is_named(workspace: Workspace, text: str) ->
         load_settings(workspace)
 
     assert "hush" not in str(wrong.value)
+
+
+def test_what_is_stored_is_loaded_and_the_key_is_readable_by_nobody_else(
+    workspace: Workspace,
+) -> None:
+    (workspace.folder / "config.toml").write_text("# mine\n[other]\nx = 1\n", encoding="utf-8")
+    store_settings(workspace, base_url=URL, model="m", api_key="sk-1")
+
+    settings = load_settings(workspace)
+    assert settings is not None
+    assert (settings.base_url, settings.model, key_of(settings)) == (URL, "m", "sk-1")
+    assert (workspace.folder / "secrets.toml").stat().st_mode & 0o777 == 0o600
+    kept = (workspace.folder / "config.toml").read_text(encoding="utf-8")
+    assert "# mine" in kept
+    assert "x = 1" in kept
+    assert "sk-1" not in kept
+
+
+@pytest.mark.parametrize(("given", "key"), [(None, "sk-1"), ("", None), ("sk-2", "sk-2")])
+def test_a_key_stays_is_removed_or_replaced(
+    workspace: Workspace, given: str | None, key: str | None
+) -> None:
+    store_settings(workspace, base_url=URL, model="m", api_key="sk-1")
+    store_settings(workspace, base_url=URL, model="m", api_key=given)
+
+    assert key_of(load_settings(workspace)) == key
+
+
+def test_an_offline_workspace_has_no_model_whatever_is_set_up(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_LLM_BASE_URL", URL)
+    monkeypatch.setenv("LUTHIER_LLM_MODEL", "m")
+    store_settings(workspace, base_url=URL, model="m", offline=True)
+
+    assert load_settings(workspace) is None
+    assert is_offline(workspace)
+    assert load_settings(workspace, model="named") is not None
+    store_settings(workspace, base_url=URL, model="m")
+    assert load_settings(workspace) is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "words"), [("nonsense", "m", "base_url"), (URL, "", "has no name")]
+)
+def test_what_makes_no_sense_is_not_stored(
+    workspace: Workspace, url: str, model: str, words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        store_settings(workspace, base_url=url, model=model, api_key="sk-1")
+    assert not list(workspace.folder.iterdir())
+
+
+def test_a_damaged_file_is_not_replaced(workspace: Workspace) -> None:
+    write(workspace, config="[llm\n")
+    with pytest.raises(ConfigFileError, match=r"cannot be read as TOML"):
+        store_settings(workspace, base_url=URL, model="m")
+    assert (workspace.folder / "config.toml").read_text() == "[llm\n"

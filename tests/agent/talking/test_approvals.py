@@ -3,7 +3,16 @@
 from typing import Any
 
 import pytest
-from luthier.agent.approvals import Approval, ApprovalError, Approvals, Policy, digest_of
+from luthier.agent.approvals import (
+    Approval,
+    ApprovalError,
+    Approvals,
+    Policy,
+    digest_of,
+    load_policy,
+    store_policy,
+)
+from luthier.agent.dialogue import Dialogue
 from luthier.agent.toolbox.desk import Desk
 
 CALL: dict[str, Any] = {"draft": "a@1", "trials": 20}
@@ -130,3 +139,29 @@ def test_what_nobody_can_estimate_or_undo_is_always_asked(desk: Desk, policy: Po
 def test_a_level_without_its_number_is_refused() -> None:
     with pytest.raises(ApprovalError, match="needs device-seconds above 0, but got 0"):
         Policy("above")
+
+
+def test_a_policy_is_kept_in_the_workspace(desk: Desk) -> None:
+    assert load_policy(desk.workspace) == Policy()
+    for policy in (Policy("above", 100), Policy("within", 60.5), Policy()):
+        store_policy(desk.workspace, policy)
+        assert load_policy(desk.workspace) == policy
+
+
+@pytest.mark.parametrize("text", ['level = "never"', 'level = "above"', 'device_seconds = "x"'])
+def test_a_policy_that_makes_no_sense_is_refused(desk: Desk, text: str) -> None:
+    desk.workspace.folder.mkdir(parents=True, exist_ok=True)
+    path = desk.workspace.folder / "config.toml"
+    path.write_text(f"[approvals]\n{text}\n", encoding="utf-8")
+    with pytest.raises(ApprovalError, match="device.seconds"):
+        load_policy(desk.workspace)
+
+
+def test_a_conversation_follows_the_policy_that_the_person_keeps(desk: Desk) -> None:
+    dialogue = Dialogue(desk)
+    store_policy(desk.workspace, Policy("above", 100))
+    list(dialogue.send("/status"))
+    assert dialogue.approvals.policy == Policy("above", 100)
+    store_policy(desk.workspace, Policy())
+    list(dialogue.send("/status"))
+    assert dialogue.approvals.policy == Policy()
