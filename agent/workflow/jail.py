@@ -92,6 +92,10 @@ def main() -> None:
 
 
 def _call(job: dict[str, Any]) -> list[Any]:
+    if "torch" in job["code"]:
+        import tempfile
+
+        tempfile.tempdir = "/"  # torch wants to know of a folder, in which it cannot write either
     scope: dict[str, Any] = {"__name__": "recipe"}
     exec(compile(job["code"], _FILE, "exec"), scope)
     function = scope.get(job["function"])

@@ -33,7 +33,12 @@ _JAIL = Path(__file__).with_name("jail.py")
 _TOOLS = ("setpriv", "unshare")
 _BLOCK = 1 << 16
 _LONGEST_MESSAGE = 2_000
-_ENVIRONMENT = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TORCHINDUCTOR_CACHE_DIR": "/usr/lib",  # torch wants a folder that is there, and writes nothing
+}
 
 
 class SandboxError(LuthierError, RuntimeError):
@@ -181,7 +186,7 @@ def _libraries() -> list[str]:
 def _readable() -> list[str]:
     """Return the folders of Python and of the libraries that it loads."""
     python = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
-    shared = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+    shared = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/dev/urandom")
     return sorted({*python, *_libraries(), str(Path(sys.base_prefix) / "lib"), *shared})
 
 
