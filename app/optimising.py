@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -13,6 +14,7 @@ from .tables import number_text, plain, plain_lines
 from .terminal import fail, out
 
 if TYPE_CHECKING:
+    from ..agent.llm.answers import LanguageModel
     from ..agent.workflow.files import Pipeline
     from ..agent.workflow.propose import Proposer
     from ..tools.edits import EditLedger, EditRecord
@@ -21,7 +23,7 @@ app = typer.Typer()
 patch = typer.Typer(name="patch", help="Look over, apply and take back what `optimise` found.")
 app.add_typer(patch)
 
-By = Literal["optimizer", "masked", "opro", "random"]
+By = Literal["optimizer", "masked", "opro", "gepa", "random"]
 ITSELF = Path("self")
 ITS_TRIALS = 15
 SIMULATED = "simulated"
@@ -132,13 +134,19 @@ def _itself(suite: Path | None) -> Iterator[Pipeline]:
 @contextmanager
 def _proposer(by: By, tokens: int | None, dollars: float | None) -> Iterator[Proposer]:
     from ..agent.llm.metering import Caps
-    from ..agent.workflow.propose import RandomProposer, configured
-    from ..agent.workflow.represent import View
+    from ..agent.workflow.propose import LLMProposer, RandomProposer, configured
+    from ..agent.workflow.reflection import GepaProposer
 
-    views: dict[str, View] = {"optimizer": "graph", "masked": "masked", "opro": "history"}
-    caps = Caps(tokens, dollars)
-    blind = by == "random"
-    with nullcontext(RandomProposer()) if blind else configured(views[by], caps) as proposer:
+    if by == "random":
+        yield RandomProposer()
+        return
+    makers: dict[By, Callable[[LanguageModel], Proposer]] = {
+        "optimizer": LLMProposer,
+        "masked": partial(LLMProposer, view="masked"),
+        "opro": partial(LLMProposer, view="history"),
+        "gepa": GepaProposer,
+    }
+    with configured(Caps(tokens, dollars), makers[by]) as proposer:
         yield proposer
 
 

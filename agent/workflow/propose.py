@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -84,40 +84,62 @@ class LLMProposer:
         prompt = prompt_of(problem, self._view, refused)
         messages = [Message(turn.role, turn.content) for turn in prompt.messages]
 
-        def ask(_: int) -> Proposed | LLMError:
-            try:
-                answer = self._llm.ask(
-                    messages,
-                    Proposal,
-                    purpose="workflow",
-                    max_tokens=_longest_answer(problem),
-                    temperature=_TEMPERATURE,
-                )
-            except LLMError as error:
-                return error
+        def ask(_: int) -> Proposed:
+            answer = self._llm.ask(
+                messages,
+                Proposal,
+                purpose="workflow",
+                max_tokens=longest_answer(problem.params.params[n] for n in problem.allowed),
+                temperature=_TEMPERATURE,
+            )
             return Proposed(answer.value, answer.usage, prompt.key)
 
-        with ThreadPoolExecutor(count) as pool:
-            answers = list(pool.map(ask, range(count)))
-        errors = [each for each in answers if isinstance(each, LLMError)]
-        found = [each for each in answers if isinstance(each, Proposed)]
-        spent = sum((error.usage for error in errors), Usage())
-        if not found:
-            errors[0].usage = spent
-            raise errors[0]
-        return [replace(found[0], usage=found[0].usage + spent), *found[1:]]
+        return gathered(ask, count)
 
 
-def _longest_answer(problem: Problem) -> int:
-    """Return how many tokens an answer may take that writes every parameter anew, and words."""
-    values = (problem.params.params[name].shown() for name in problem.allowed)
-    written = _ESCAPED * sum(map(tokens_of, values))
+def gathered(ask: Callable[[int], Proposed], count: int) -> list[Proposed]:
+    """Ask `count` times, side by side; what failed calls cost is booked on the first proposal.
+
+    Args:
+        ask: From a number from 0 to a proposal.
+        count: How often.
+
+    Raises:
+        LLMError: If no call gives a proposal.
+    """
+
+    def tried(number: int) -> Proposed | LLMError:
+        try:
+            return ask(number)
+        except LLMError as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(tried, range(count)))
+    errors = [each for each in answers if isinstance(each, LLMError)]
+    found = [each for each in answers if isinstance(each, Proposed)]
+    spent = sum((error.usage for error in errors), Usage())
+    if not found:
+        errors[0].usage = spent
+        raise errors[0]
+    return [replace(found[0], usage=found[0].usage + spent), *found[1:]]
+
+
+def longest_answer(params: Iterable[Param]) -> int:
+    """Return how many tokens an answer may take that writes these parameters anew, and words."""
+    written = _ESCAPED * sum(tokens_of(each.shown()) for each in params)
     return max(_LEAST_TOKENS, _TOKENS_OF_WORDS + round(written))
 
 
 @contextmanager
-def configured(view: View = "graph", caps: Caps | None = None) -> Iterator[LLMProposer]:
-    """Propose by the language model that is set up, within `caps`, and hang up at the end.
+def configured(
+    caps: Caps | None = None, make: Callable[[LanguageModel], Proposer] = LLMProposer
+) -> Iterator[Proposer]:
+    """Propose by the language model that is set up, and hang up at the end.
+
+    Args:
+        caps: The most that it may spend.
+        make: Makes a proposer of it.
 
     Raises:
         SettingsError: If there is none.
@@ -129,7 +151,7 @@ def configured(view: View = "graph", caps: Caps | None = None) -> Iterator[LLMPr
     if llm is None:
         raise SettingsError(f"edits are proposed by a language model: {HOW_TO}")
     with llm:
-        yield LLMProposer(llm, view)
+        yield make(llm)
 
 
 class RandomProposer:

@@ -24,7 +24,7 @@ View = Literal["graph", "masked", "history"]
 arXiv:2309.03409)."""
 _ROOM_OF_VALUES, _ROOM_OF_FEEDBACK = 5_000, 2_800
 """Bytes that all runs share; the prompt takes a little more, for its fences."""
-_ROOM_OF_PARAMETERS, _ROOM_OF_MEMORY = 34_000, 3_400
+PARAMETER_BYTES, _ROOM_OF_MEMORY = 34_000, 3_400
 """Bytes with their fences; a parameter is shown whole or not at all, an edit of the past cut."""
 _LONGEST_DIFF = 700
 _LONGEST_VALUE = 100
@@ -117,20 +117,20 @@ def _variable(each: Param) -> str:
 def unshown(each: Param) -> str:
     """Return why a parameter cannot be shown whole, which its editor must see; empty if it can."""
     size = fenced_bytes(_variable(each))
-    if size <= _ROOM_OF_PARAMETERS:
+    if size <= PARAMETER_BYTES:
         return ""
     return (
         f"takes {size:,} bytes of a prompt with its constraint, and there is room for "
-        f"{_ROOM_OF_PARAMETERS:,}; divide it, or make it shorter"
+        f"{PARAMETER_BYTES:,}; divide it, or make it shorter"
     )
 
 
 def fitting_together(params: ParamSet, names: Iterable[str], rng: Random) -> frozenset[str]:
     """Return the parameters that one prompt can show whole: all, or as many as fit by lot."""
     sizes = {name: fenced_bytes(_variable(params.params[name])) for name in sorted(names)}
-    if sum(sizes.values()) <= _ROOM_OF_PARAMETERS:
+    if sum(sizes.values()) <= PARAMETER_BYTES:
         return frozenset(sizes)
-    left, chosen = _ROOM_OF_PARAMETERS, set[str]()
+    left, chosen = PARAMETER_BYTES, set[str]()
     for name in rng.sample(list(sizes), len(sizes)):
         if sizes[name] <= left:
             chosen.add(name)
@@ -164,12 +164,12 @@ def _call(node: Node) -> str:
     if node.function is None:
         return f"v{node.index} = param({', '.join(node.reads)})"
     args, kwargs = node.inputs
-    given = [_short(value) for value in args]
-    given += [f"{name}={_short(value)}" for name, value in kwargs.items()]
+    given = [short(value) for value in args]
+    given += [f"{name}={short(value)}" for name, value in kwargs.items()]
     parents = ", ".join(f"v{i}" for i in sorted(node.parents))
     by = f" [from {parents}]" if parents else ""
     reads = f" [reads {', '.join(sorted(node.reads))}]" if node.reads else ""
-    came = f"raised {type(node.error).__name__}" if node.error else _short(node.output)
+    came = f"raised {type(node.error).__name__}" if node.error else short(node.output)
     return f"v{node.index} = {node.name}({', '.join(given)}){by}{reads} = {came}"
 
 
@@ -184,7 +184,8 @@ class _Repr(reprlib.Repr):
 _REPR = _Repr()
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return a value as text of about `_LONGEST_VALUE` characters at most."""
     text = _REPR.repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
