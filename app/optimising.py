@@ -15,6 +15,8 @@ from .terminal import fail, out
 
 if TYPE_CHECKING:
     from ..agent.llm.answers import LanguageModel
+    from ..agent.llm.client import Client
+    from ..agent.llm.metering import Caps
     from ..agent.workflow.files import Pipeline
     from ..agent.workflow.propose import Proposer
     from ..tools.edits import EditLedger, EditRecord
@@ -61,7 +63,10 @@ def optimise(
     ] = None,
     tokens: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="The most that asking for edits may take in this run."),
+        typer.Option(
+            min=1,
+            help="The most that asking for edits may take in this run; of `self`, all calls.",
+        ),
     ] = None,
     dollars: Annotated[
         Optional[float],  # noqa: UP045
@@ -71,9 +76,10 @@ def optimise(
     by: Annotated[By, typer.Option(help="Who proposes; the others are baselines.")] = "optimizer",
 ) -> None:
     """Improve a workflow's prompts, data and code; nothing is changed before you apply it."""
+    from ..agent.llm.answers import Usage
+    from ..agent.llm.metering import Caps
     from ..agent.workflow import Settings
     from ..agent.workflow import optimise as run
-    from ..agent.workflow.files import load_pipeline
 
     settings = Settings(
         steps=steps,
@@ -83,8 +89,12 @@ def optimise(
         seconds=None if minutes is None else 60.0 * minutes,
     )
     run_name = name or pipeline.stem
-    opening = _itself(suite) if pipeline == ITSELF else nullcontext(load_pipeline(pipeline, suite))
-    with opening as found, _proposer(by, tokens, dollars) as proposer, _ledger() as ledger:
+    caps = Caps(tokens, dollars)
+    with (
+        _opened(pipeline, suite, caps) as (found, llm),
+        _proposer(by, caps, llm) as proposer,
+        _ledger() as ledger,
+    ):
         done = run(
             found.workflow,
             found.params,
@@ -97,6 +107,11 @@ def optimise(
             on_edit=_tell,
         )
     console = out()
+    if llm is not None:
+        spent = llm.meter.total()
+        asking = llm.meter.by_purpose().get("workflow", Usage()).tokens
+        text = f"{spent.tokens:,} tokens, of which {asking:,} asked for edits."
+        console.print(text, markup=False, highlight=False)
     accepted = sum(edit.accepted for edit in done.edits)
     text = f"{accepted} of {len(done.edits)} edits accepted; {done.ended}."
     console.print(plain(text), markup=False, highlight=False)
@@ -111,7 +126,21 @@ def optimise(
 
 
 @contextmanager
-def _itself(suite: Path | None) -> Iterator[Pipeline]:
+def _opened(
+    pipeline: Path, suite: Path | None, caps: Caps
+) -> Iterator[tuple[Pipeline, Client | None]]:
+    """Open a workflow; for Luthier's own prompts with the model that they are tried out on."""
+    if pipeline == ITSELF:
+        with _itself(suite, caps) as found:
+            yield found
+        return
+    from ..agent.workflow.files import load_pipeline
+
+    yield load_pipeline(pipeline, suite), None
+
+
+@contextmanager
+def _itself(suite: Path | None, caps: Caps) -> Iterator[tuple[Pipeline, Client]]:
     """Open the workflow of Luthier's own prompts, for the model that is set up."""
     from ..agent.llm.client import language_model
     from ..agent.llm.settings import HOW_TO
@@ -120,7 +149,7 @@ def _itself(suite: Path | None) -> Iterator[Pipeline]:
     from ..evals.workflow.itself import OBJECTIVE, itself
 
     tasks = tasks_of("tables" if suite is None else str(suite))
-    llm = language_model()
+    llm = language_model(caps=caps)
     if llm is None:
         fail(f"Luthier's prompts are tried out on a language model: {HOW_TO}")
     with llm:
@@ -128,12 +157,13 @@ def _itself(suite: Path | None) -> Iterator[Pipeline]:
             text = "The model is simulated: this shows that the plumbing works, and no quality."
             out().print(text, style="yellow", markup=False, highlight=False)
         found = itself(llm, tasks, ITS_TRIALS)
-        yield Pipeline(ITSELF, found.workflow, found.params, found.params, found.suite, OBJECTIVE)
+        params, suite_of_it = found.params, found.suite
+        yield Pipeline(ITSELF, found.workflow, params, params, suite_of_it, OBJECTIVE), llm
 
 
 @contextmanager
-def _proposer(by: By, tokens: int | None, dollars: float | None) -> Iterator[Proposer]:
-    from ..agent.llm.metering import Caps
+def _proposer(by: By, caps: Caps, llm: Client | None) -> Iterator[Proposer]:
+    """Make a proposer by `llm`, so that its budget covers both; None for one of its own."""
     from ..agent.workflow.propose import LLMProposer, RandomProposer, configured
     from ..agent.workflow.reflection import GepaProposer
 
@@ -146,7 +176,7 @@ def _proposer(by: By, tokens: int | None, dollars: float | None) -> Iterator[Pro
         "opro": partial(LLMProposer, view="history"),
         "gepa": GepaProposer,
     }
-    with configured(Caps(tokens, dollars), makers[by]) as proposer:
+    with configured(caps, makers[by]) if llm is None else nullcontext(makers[by](llm)) as proposer:
         yield proposer
 
 

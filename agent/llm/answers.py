@@ -110,6 +110,11 @@ class LLMError(LuthierError, RuntimeError):
         self.usage = usage or Usage()
 
 
+def is_spent(error: BaseException) -> bool:
+    """Tell whether an error says that a budget is used up: then no later call will do better."""
+    return isinstance(error, LLMError) and error.cause == "budget"
+
+
 class LanguageModel(Protocol):
     """What samplers and planners need of a model; `client.Client` is the real one."""
 

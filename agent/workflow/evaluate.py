@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...tools.errors import LuthierError
+from ..llm.answers import is_spent
 from .feedback import Feedback, failure_of
 from .params import ParamSet
 from .trace import Node, Rollout, rollout
@@ -110,7 +111,11 @@ class Evaluator:
         """How many runs there were."""
 
     def evaluate(self, params: ParamSet, cases: Iterable[Case]) -> dict[str, Result]:
-        """Return a result for each case, by name."""
+        """Return a result for each case, by name.
+
+        Raises:
+            LLMError: If a case cannot be measured because the budget of its model is used up.
+        """
         wanted = list(cases)
         missing = [case for case in wanted if (params.hash, case.name) not in self._known]
         if self._workers > 1 and len(missing) > 1:
@@ -132,6 +137,8 @@ class Evaluator:
                 if inspect.isawaitable(output):
                     output = asyncio.run(_wait(output))
             except Exception as failure:  # a workflow that fails is what is to be mended
+                if is_spent(failure):
+                    raise
                 error = failure
         seconds = time.perf_counter() - begun
         leaf = recording.leaf(output, error)

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...tools.edits import EditLedger, EditRecord, WorkflowRecord
-from ..llm.answers import LLMError, Usage
+from ..llm.answers import LLMError, Usage, is_spent
 from .accept import FEW, Verdict, judge
 from .evaluate import Case, Evaluator, Suite, Workflow, split
 from .params import ParamSet
 from .propose import Proposed, Proposer, configured, merged
 from .represent import Problem, unshown
 from .sandbox import available
-from .search import NO_ANSWER, Search, Settings
+from .search import NO_ANSWER, UNMEASURED, Search, Settings
 from .validate import Checked, check
 
 _DEFAULTS = Settings()
@@ -109,12 +109,39 @@ def _optimise(
             ledger.add(record, edit)
         on_edit(edit)
 
-    begun, failures, ended = time.monotonic(), 0, f"{settings.steps} steps are done"
+    try:
+        ended = _steps(search, proposer, keep, seen)
+        best = search.best
+        sealed = _open_seal(search, record, ledger, notes)
+    except LLMError as error:
+        if not is_spent(error):
+            raise
+        ended, sealed = str(error), None
+        best = search.members[-1]
+        notes.append("the budget ended before the sealed cases were opened")
+    low = len(search.parts.validation) < FEW
+    if low:
+        notes.append(
+            f"only {len(search.parts.validation)} cases decide, {FEW} at least are needed: low "
+            "evidence, so nothing of it is applied by itself"
+        )
+    return Optimised(params, best, tuple(search.edits), sealed, low, ended, tuple(notes))
+
+
+def _steps(
+    search: Search, proposer: Proposer, keep: Callable[[EditRecord], None], seen: set[str]
+) -> str:
+    """Propose and try out, step by step; return why it ended.
+
+    Raises:
+        LLMError: If the budget is used up.
+    """
+    settings = search.settings
+    begun, failures = time.monotonic(), 0
     done = -(-len(search.edits) // settings.candidates)
     for step in range(done, settings.steps):
         if settings.seconds is not None and time.monotonic() - begun > settings.seconds:
-            ended = f"the {settings.seconds:g} s are used"
-            break
+            return f"the {settings.seconds:g} s are used"
         rng = random.Random(f"{settings.seed}/{step}")
         parent = search.parent(rng)
         problem, batch = search.problem(parent, rng)
@@ -122,25 +149,19 @@ def _optimise(
             proposals = proposer.propose(problem, settings.candidates, settings.seed + step)
             failures = 0
         except LLMError as error:
-            if error.cause == "budget":
-                ended = str(error)
-                break
+            if is_spent(error):
+                raise
             keep(_failed(search, proposer, parent, error))
             failures += 1
             if failures == _MOST_FAILURES:
-                ended = f"the language model fails: {error}"
-                break
+                return f"the language model fails: {error}"
             continue
         for proposed in proposals:
-            keep(_tried(search, proposer, problem, proposed, batch, seen, step))
-    sealed = _open_seal(search, record, ledger, notes)
-    low = len(search.parts.validation) < FEW
-    if low:
-        notes.append(
-            f"only {len(search.parts.validation)} cases decide, {FEW} at least are needed: low "
-            "evidence, so nothing of it is applied by itself"
-        )
-    return Optimised(params, search.best, tuple(search.edits), sealed, low, ended, tuple(notes))
+            edit = _tried(search, proposer, problem, proposed, batch, seen, step)
+            keep(edit)
+            if edit.decision == UNMEASURED:
+                raise LLMError(edit.reason, "budget")
+    return f"{settings.steps} steps are done"
 
 
 def _freeze_what_cannot_run(search: Search) -> list[str]:
@@ -162,7 +183,8 @@ def _take_up(search: Search, edits: Sequence[EditRecord], seen: set[str]) -> Non
     known = {search.base.hash: search.base}
     for edit in edits:
         search.edits.append(edit)
-        seen.add(edit.made)
+        if edit.decision != UNMEASURED:
+            seen.add(edit.made)
         if edit.accepted and edit.parent in known:
             made = known[edit.parent].but(edit.changes)
             known[made.hash] = made
@@ -197,7 +219,13 @@ def _tried(
             proposed = replace(proposed, usage=proposed.usage + error.usage)
         checked = Checked(checked.values, {**first.refused, **checked.refused})
     made = parent.but(checked.values)
-    decision, reason, scores, verdict = _cascade(search, parent, made, checked, batch, seen)
+    decision, reason, scores, verdict = UNMEASURED, "", dict[str, tuple[float, float]](), None
+    try:
+        decision, reason, scores, verdict = _cascade(search, parent, made, checked, batch, seen)
+    except LLMError as error:
+        if not is_spent(error):
+            raise
+        reason = str(error)
     if decision == "accepted":
         search.members.append(made)
     seen.add(made.hash)

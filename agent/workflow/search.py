@@ -19,6 +19,8 @@ _OTHER_PARENT = 0.3
 """How often an edit begins from another member of the Pareto front than the best."""
 NO_ANSWER = "no answer"
 """The decision on a step in which the model proposed nothing."""
+UNMEASURED = "unmeasured"
+"""The decision on an edit whose scores there was no budget for."""
 
 
 class NothingToTrainError(LuthierError, ValueError):
@@ -68,7 +70,7 @@ class Search:
     @property
     def best(self) -> ParamSet:
         """The member with the highest mean on the validation cases; of equal ones the oldest."""
-        return max(self.members, key=self._mean)
+        return max(self.members, key=self._mean) if len(self.members) > 1 else self.base
 
     def _mean(self, params: ParamSet) -> float:
         return statistics.fmean(self.scores(params, self.parts.validation).values())
@@ -106,7 +108,8 @@ class Search:
 
     def _past(self) -> list[Past]:
         accepted = [edit for edit in self.edits if edit.accepted][-_ACCEPTED_SHOWN:]
-        others = [e for e in self.edits if not e.accepted and e.decision != NO_ANSWER]
+        silent = ("accepted", NO_ANSWER, UNMEASURED)
+        others = [edit for edit in self.edits if edit.decision not in silent]
         rejected = others[-_REJECTED_SHOWN:]
         return [
             Past(

@@ -6,10 +6,10 @@ what is missing to the task's best value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ...agent.llm.answers import LanguageModel
+from ...agent.llm.answers import LanguageModel, LLMError, is_spent
 from ...agent.workflow import Case, Feedback, Param, ParamSet, Suite, Workflow, op, param
 from ...prompts.loading import load, reworded
 from ..cells import run_cell
@@ -28,6 +28,39 @@ PROMPTS = {
 }
 MAX_DROP = 0.1
 """Regret by which one task may become worse; with one seed less than that is noise."""
+
+
+class _Noting:
+    """A language model that remembers that its budget is used up."""
+
+    def __init__(self, llm: LanguageModel) -> None:
+        self._llm = llm
+        self.refusal: LLMError | None = None
+
+    @property
+    def name(self) -> str:
+        return self._llm.name
+
+    @property
+    def has_logprobs(self) -> bool:
+        return self._llm.has_logprobs
+
+    def ask(self, *given: Any, **more: Any) -> Any:
+        return self._noted(self._llm.ask, *given, **more)
+
+    def sample(self, *given: Any, **more: Any) -> Any:
+        return self._noted(self._llm.sample, *given, **more)
+
+    def weigh(self, *given: Any, **more: Any) -> Any:
+        return self._noted(self._llm.weigh, *given, **more)
+
+    def _noted(self, call: Callable[..., Any], *given: Any, **more: Any) -> Any:
+        try:
+            return call(*given, **more)
+        except LLMError as error:
+            if is_spent(error):
+                self.refusal = error
+            raise
 
 
 class Itself(NamedTuple):
@@ -50,14 +83,17 @@ def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0)
     Raises:
         EvalError: If a task is unknown.
     """
+    noting = _Noting(llm)
 
     @op
     def tune(task: Task) -> tuple[float, ...]:
         """Tune a task; the result is the regret of the incumbent after each trial."""
         wording = {name: param(f"prompt.{name}") for name in PROMPTS}
-        method = Method("itself", "LLAMBO", lambda task, seed: _sampler(llm, task, seed))
+        method = Method("itself", "LLAMBO", lambda task, seed: _sampler(noting, task, seed))
         with reworded(wording):
             result = run_cell(task, method, seed, trials)
+        if noting.refusal is not None:  # the sampler goes on without a model, which tells nothing
+            raise noting.refusal
         if result.crash is not None:
             raise EvalError(f"it failed in trial {result.crash.trial}: {result.crash.error}")
         return result.regret

@@ -37,3 +37,18 @@ def test_luthiers_own_prompts_are_not_tried_without_a_model(luthier: Luthier) ->
     assert ran.code == 2
     assert "tried out on a language model: set LUTHIER_LLM_BASE_URL" in ran.err
     assert "unknown suite 'nothing'" in luthier("optimise", "self", "--suite", "nothing").err
+
+
+def test_a_ceiling_holds_for_the_calls_that_score_too(
+    luthier: Luthier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(minds.textbook()) as server:
+        monkeypatch.setenv("LUTHIER_LLM_BASE_URL", server.url)
+        monkeypatch.setenv("LUTHIER_LLM_MODEL", server.model)
+        ran = luthier("optimise", "self", "--suite", "smoke", "--steps", 3, "--tokens", 5_000)
+    assert ran.code == 0, ran.err
+    assert "0 of 0 edits accepted; the budget of 5000 tokens has" in ran.out
+    spent = int(
+        ran.out.split(" tokens, of which 0 asked for edits")[0].split()[-1].replace(",", "")
+    )
+    assert 0 < spent <= 5_000

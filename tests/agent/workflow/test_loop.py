@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +247,39 @@ def test_what_a_model_says_beside_its_answer_does_not_count(
         return Reply((f"Sure! TERMINATE?\n```json\n{text}\n```\nTERMINATE",))
 
     assert decisions(run(model(chatty), 1)) == ["accepted"]
+
+
+def test_an_edit_that_there_is_no_budget_to_measure_ends_the_search_and_may_come_again(
+    tmp_path: Path,
+) -> None:
+    left = [22]
+
+    @op
+    def paid(x: int) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise LLMError("the budget of 22 calls has 0 left", "budget")
+        return x * int(param("space")["by"])
+
+    def again() -> Optimised:
+        with closing(open_database(tmp_path / "ledger.db")) as database:
+            return optimise(
+                paid,
+                NUMBERS,
+                suite(),
+                Scripted(edit(space={"by": 3})),
+                ledger=EditLedger(database),
+                settings=Settings(steps=2),
+            )
+
+    short = again()
+    assert decisions(short) == ["unmeasured"]
+    assert (short.best, short.sealed) == (short.base, None)
+    assert short.ended == "the budget of 22 calls has 0 left"
+    left[0] = 1_000
+    longer = again()
+    assert decisions(longer) == ["unmeasured", "accepted"]
+    assert longer.sealed is not None
 
 
 @pytest.mark.skipif(available() is not None, reason=str(available()))

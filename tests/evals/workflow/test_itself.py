@@ -1,10 +1,12 @@
 """Luthier's own prompts as a workflow."""
 
 import json
+from typing import Any
 
+from luthier.agent.llm.answers import LLMError
 from luthier.agent.workflow import Settings, optimise
 from luthier.agent.workflow.evaluate import Evaluator
-from luthier.agent.workflow.propose import Edit, Proposal, Proposed
+from luthier.agent.workflow.propose import Edit, Proposal, Proposed, RandomProposer
 from luthier.agent.workflow.represent import Problem
 from luthier.evals.advisers import minds
 from luthier.evals.advisers.direct import Direct
@@ -61,3 +63,23 @@ def test_a_wording_that_drops_an_input_is_refused() -> None:
     done = optimise(*found, Careless(), settings=Settings(steps=1))
     assert [edit.decision for edit in done.edits] == ["refused"]
     assert "must keep exactly the placeholders" in done.edits[0].reason
+
+
+def test_a_run_whose_model_has_no_budget_left_is_no_measurement() -> None:
+    class Bounded(Direct):
+        left = 3
+
+        def ask(self, *given: Any, **more: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise LLMError("the budget of 3 calls has 0 left", "budget")
+            return super().ask(*given, **more)
+
+        sample = ask
+
+    found = itself(Bounded(minds.textbook()), TASKS, trials=9)
+    done = optimise(*found, RandomProposer(), settings=Settings(steps=4))
+    assert done.ended == "the budget of 3 calls has 0 left"
+    assert done.best is done.base
+    assert not any(edit.accepted for edit in done.edits)
+    assert "the budget ended before the sealed cases were opened" in done.notes
