@@ -131,14 +131,28 @@ class EditLedger:
         Raises:
             WorkflowError: If there is none of this name.
         """
-        with self._database.read() as db:
-            rows = db.execute(sa.select(t.workflows)).all()
-        for row in rows:
-            if row.name == name:
-                sealed = None if row.sealed is None else json.loads(row.sealed)
-                return WorkflowRecord(row.id, name, row.base, row.state, sealed, row.openings)
-        hint = did_you_mean(name, [row.name for row in rows])
+        found = self.workflows()
+        for each in found:
+            if each.name == name:
+                return each
+        hint = did_you_mean(name, [each.name for each in found])
         raise WorkflowError(f"no workflow {name!r} was optimised in this workspace{hint}")
+
+    def workflows(self) -> list[WorkflowRecord]:
+        """Return all workflows, the one that was begun last first."""
+        with self._database.read() as db:
+            rows = db.execute(sa.select(t.workflows).order_by(t.workflows.c.id.desc())).all()
+        return [
+            WorkflowRecord(
+                row.id,
+                row.name,
+                row.base,
+                row.state,
+                None if row.sealed is None else json.loads(row.sealed),
+                row.openings,
+            )
+            for row in rows
+        ]
 
     def openings(self, base: str) -> int:
         """Return how often sealed cases were opened by all that began with these parameters."""

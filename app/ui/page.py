@@ -37,13 +37,14 @@ from .budget import BudgetPanel, forecast
 from .conversing import Conversing
 from .curves import CurvesPanel
 from .export import ExportPanel
-from .place import MOST_COMPARED, PANELS, Place, read_place, read_text
+from .place import APART, MOST_COMPARED, PANELS, Place, read_place, read_text
 from .settings import SettingsPanel
 from .sight import Panel, Sight, Tab
 from .start import Starting, StartPanel
 from .talking import Talks
 from .trials import TrialsPanel
 from .watching import Watch
+from .workflows import Patches, WorkflowsPanel
 from .writing import message, script, write
 
 _TICK_SECONDS = 1.5
@@ -74,6 +75,7 @@ class Page:
         ]
         self._last: dict[str, tuple[str, list[Any]]] = {}
         self.start_panel = StartPanel(self.starting)
+        self.workflows_panel = WorkflowsPanel(Patches(workspace, self.starting))
         self.settings_panel = SettingsPanel(workspace)
         desk = Desk(workspace, project, write_report=write_report_page)
         self.conversing = Conversing(Talks(desk), self.watch)
@@ -102,6 +104,7 @@ class Page:
                     tabs = self._build_panels()
             timer = gr.Timer(_TICK_SECONDS)
             self._wire(blocks, tabs, timer)
+            self.workflows_panel.wire(blocks, tabs["workflows"])
             self.conversing.wire(blocks, timer, self._place, self._tabs)
         return blocks
 
@@ -109,7 +112,12 @@ class Page:
         self._head = act_html("lu-head")
         tabs: dict[str, gr.Tab] = {}
         with gr.Tabs(elem_id="lu-tabs") as self._tabs:
-            shown: list[Tab] = [*self.panels, self.start_panel, self.settings_panel]
+            shown: list[Tab] = [
+                *self.panels,
+                self.start_panel,
+                self.workflows_panel,
+                self.settings_panel,
+            ]
             for panel in shown:
                 with gr.Tab(panel.title, id=panel.name) as tabs[panel.name]:
                     panel.build()
@@ -161,7 +169,7 @@ class Page:
         except LuthierError as error:
             return self._filled(came, came, "", values, str(error))
         here = came
-        if empty and came.study is None and came.panel != "settings":
+        if empty and came.study is None and came.panel not in ("workflows", "settings"):
             here = came.but(panel="start")
         tabs = here.panel if here.panel != Place().panel else None
         return self._filled(came, here, "", values, tabs=tabs)
@@ -184,7 +192,7 @@ class Page:
     def _on_study(self, place: str, seen: str, *values: Any) -> list[Any]:
         *controls, name = values
         came = read_text(place)
-        panel = "trials" if came.panel in ("start", "settings") else came.panel
+        panel = "trials" if came.panel in APART else came.panel
         here = read_place({**came.elsewhere().model_dump(), "panel": panel, "study": name})
         return self._filled(came, here, "", controls, tabs=here.panel)
 
@@ -346,7 +354,7 @@ class Page:
             return
         study = self.watch.study_named(here.study)
         sight = Sight(study, self.watch.look(here.study), here)
-        head = _head(sight) if here.panel not in ("start", "settings") else ""
+        head = _head(sight) if here.panel not in APART else ""
         if shown.get("head") != _digest(head):
             shown["head"] = _digest(head)
             filled[5] = head

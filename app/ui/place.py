@@ -8,8 +8,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-PanelName = Literal["start", "trials", "curves", "analysis", "budget", "report", "settings"]
+PanelName = Literal[
+    "start", "trials", "curves", "analysis", "budget", "report", "workflows", "settings"
+]
 PANELS: tuple[PanelName, ...] = get_args(PanelName)
+APART: tuple[PanelName, ...] = ("start", "workflows", "settings")
+"""Those that show no study."""
 
 MOST_COMPARED = 8
 

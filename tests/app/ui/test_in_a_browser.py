@@ -234,6 +234,7 @@ def test_it_is_no_wider_than_a_phone(bench: Bench, page: Open, browser: Any) -> 
         ("analysis", "#lu-analysis svg"),
         ("budget", "#lu-budget h3"),
         ("start", "#lu-script"),
+        ("workflows", "#lu-workflow"),
         ("settings", "h3"),
     ):
         browser.get(browser.current_url.partition("?")[0] + f"?trial=3&panel={panel}")
