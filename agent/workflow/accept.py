@@ -14,6 +14,8 @@ FEW = 8
 """With fewer cases than these the evidence is low, whatever the bound says."""
 LATENCY = 1.25
 """Times as long as before that cases may take, beyond chance."""
+COST = 1.25
+"""Times as much as before that all cases together may cost."""
 _LEAST_SECONDS = 0.5
 """More than before, of all cases together; below that a ratio of times is noise."""
 
@@ -39,12 +41,14 @@ def judge(
     guards: Collection[str] = (),
     seconds: Mapping[str, tuple[float, float]] | None = None,
     latency: float = LATENCY,
+    costs: Mapping[str, tuple[float, float]] | None = None,
+    cost: float = COST,
     z: float = Z,
 ) -> Verdict:
     """Compare scores case by case.
 
     Accepted is what gains more than chance would (mean - z * sd / sqrt(n) > 0), loses no more than
-    `max_drop` on any case and nothing on a guarded one, and is not much slower.
+    `max_drop` on any case and nothing on a guarded one, and is neither much slower nor much dearer.
 
     Args:
         before: Score by case.
@@ -54,6 +58,9 @@ def judge(
         seconds: What cases took before and after: those that failed neither time, since a repair
             takes longer than a failure.
         latency: Times as long as before that they may take; infinity for any time.
+        costs: What cases cost before and after, where it is counted; of those that failed neither
+            time, too.
+        cost: Times as much as before that they may cost together; infinity for any cost.
         z: Width of the bound, in standard errors.
     """
     gains = {name: after[name] - before[name] for name in before}
@@ -74,6 +81,9 @@ def judge(
         return verdict(False, f"a mean gain of {mean:+.4g} is not beyond chance ({bound:+.4g})")
     if slower := _slower(list((seconds or {}).values()), latency, z):
         return verdict(False, slower)
+    early, late = (sum(side) for side in zip(*costs.values(), strict=True)) if costs else (0.0, 0.0)
+    if 0.0 < early * cost < late:
+        return verdict(False, f"it costs {late:.6g} instead of {early:.6g}")
     return verdict(True, f"a mean gain of {mean:+.4g}, {bound:+.4g} at least")
 
 

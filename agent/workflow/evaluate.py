@@ -158,7 +158,7 @@ class Evaluator:
         if math.isfinite(feedback.score):
             return feedback
         text = f"the score, {feedback.score}, is no finite number. {feedback.text}".strip()
-        return Feedback(self.suite.failed_score, text, feedback.metrics)
+        return Feedback(self.suite.failed_score, text, feedback.metrics, cost=feedback.cost)
 
 
 async def _wait(awaitable: Any) -> Any:

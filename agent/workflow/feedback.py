@@ -35,11 +35,16 @@ class Feedback:
     text: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: Failure | None = None
+    cost: float | None = None
+    """What the run cost, in whatever the suite counts (tokens, dollars); None if it counts nothing.
+    """
 
     def lines(self) -> str:
         """Return it as a proposer reads it, redacted and cut."""
         parts = [f"score {self.score:.6g}"]
         parts += [f"{name} {value:.6g}" for name, value in self.metrics.items()]
+        if self.cost is not None:
+            parts.append(f"cost {self.cost:.6g}")
         found = ", ".join(parts)
         if self.error is not None:
             where = f" in line {self.error.line}" if self.error.line is not None else ""

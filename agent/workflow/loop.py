@@ -16,7 +16,7 @@ from typing import Any
 from ...tools.edits import EditLedger, EditRecord, WorkflowRecord
 from ..llm.answers import LLMError, Usage, is_spent
 from .accept import FEW, Verdict, judge
-from .evaluate import Case, Evaluator, Suite, Workflow, split
+from .evaluate import Case, Evaluator, Result, Suite, Workflow, split
 from .params import ParamSet
 from .propose import Proposed, Proposer, configured, merged
 from .represent import Problem, unshown
@@ -301,21 +301,28 @@ def _cascade(
         return "mini-batch", reason, {}, None
     cases = search.parts.validation
     before, after = evaluate(parent, cases), evaluate(made, cases)
+    ran = [n for n in before if before[n].feedback.error is after[n].feedback.error is None]
     verdict = judge(
         {n: r.score for n, r in before.items()},
         {n: r.score for n, r in after.items()},
         max_drop=search.evaluator.suite.max_drop,
         guards=search.evaluator.suite.guards,
-        seconds={
-            name: (before[name].seconds, after[name].seconds)
-            for name in before
-            if before[name].feedback.error is None and after[name].feedback.error is None
-        },
+        seconds={name: (before[name].seconds, after[name].seconds) for name in ran},
         latency=search.settings.latency,
+        costs=_costs(before, after, ran),
+        cost=search.settings.cost,
         z=search.settings.z,
     )
     scores = {name: (before[name].score, after[name].score) for name in before}
     return "accepted" if verdict.accepted else "validation", verdict.reason, scores, verdict
+
+
+def _costs(
+    before: Mapping[str, Result], after: Mapping[str, Result], names: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """Return what cases cost before and after, as far as it was counted."""
+    found = {name: (before[name].feedback.cost, after[name].feedback.cost) for name in names}
+    return {n: (a, b) for n, (a, b) in found.items() if a is not None and b is not None}
 
 
 def _open_seal(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ...tools.edits import EditRecord
 from ...tools.errors import LuthierError
-from .accept import LATENCY, Z
+from .accept import COST, LATENCY, Z
 from .evaluate import Case, Evaluator, Result, Split
 from .params import ParamSet
 from .represent import Past, Problem, Run, fitting_together
@@ -45,6 +45,8 @@ class Settings:
     latency: float = LATENCY
     """Times as long as before that cases may take; infinity for any time, where a machine's other
     work should decide on nothing."""
+    cost: float = COST
+    """Times as much as before that cases may cost together, where their feedback says it."""
     z: float = Z
 
 

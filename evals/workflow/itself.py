@@ -1,7 +1,7 @@
 """Luthier's own prompts as a workflow that can be optimised: trained on some tasks, told on others.
 
 The workflow tunes a task of the evals with LLAMBO, whose prompts are the parameters; its score is
-what is missing to the task's best value.
+what is missing to the task's best value, its cost the tokens.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ MAX_DROP = 0.1
 
 
 class _Noting:
-    """A language model that remembers that its budget is used up."""
+    """The language model of one run, which counts tokens and remembers that its budget ended."""
 
     def __init__(self, llm: LanguageModel) -> None:
         self._llm = llm
         self.refusal: LLMError | None = None
+        self.tokens = 0
 
     @property
     def name(self) -> str:
@@ -56,11 +57,21 @@ class _Noting:
 
     def _noted(self, call: Callable[..., Any], *given: Any, **more: Any) -> Any:
         try:
-            return call(*given, **more)
+            answer = call(*given, **more)
+            self.tokens += answer.usage.tokens
+            return answer
         except LLMError as error:
+            self.tokens += error.usage.tokens
             if is_spent(error):
                 self.refusal = error
             raise
+
+
+class Tuned(NamedTuple):
+    """One run."""
+
+    regret: tuple[float, ...]
+    tokens: int
 
 
 class Itself(NamedTuple):
@@ -83,11 +94,11 @@ def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0)
     Raises:
         EvalError: If a task is unknown.
     """
-    noting = _Noting(llm)
 
     @op
-    def tune(task: Task) -> tuple[float, ...]:
-        """Tune a task; the result is the regret of the incumbent after each trial."""
+    def tune(task: Task) -> Tuned:
+        """Tune a task; the result is the regret of the incumbent after each trial, and tokens."""
+        noting = _Noting(llm)
         wording = {name: param(f"prompt.{name}") for name in PROMPTS}
         method = Method("itself", "LLAMBO", lambda task, seed: _sampler(noting, task, seed))
         with reworded(wording):
@@ -96,11 +107,12 @@ def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0)
             raise noting.refusal
         if result.crash is not None:
             raise EvalError(f"it failed in trial {result.crash.trial}: {result.crash.error}")
-        return result.regret
+        return Tuned(result.regret, noting.tokens)
 
-    def score(case: Case, regret: Any) -> Feedback:
-        curve = ", ".join(f"{value:.3f}" for value in regret)
-        return Feedback(-regret[-1], f"{case.inputs.card}\nregret by trial: {curve}")
+    def score(case: Case, tuned: Any) -> Feedback:
+        curve = ", ".join(f"{value:.3f}" for value in tuned.regret)
+        text = f"{case.inputs.card}\nregret by trial: {curve}"
+        return Feedback(-tuned.regret[-1], text, cost=tuned.tokens)
 
     params = [
         Param.text(f"prompt.{name}", load(name).user, doc) for name, doc in sorted(PROMPTS.items())

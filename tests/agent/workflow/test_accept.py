@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from luthier.agent.workflow.accept import LATENCY, judge
+from luthier.agent.workflow.accept import COST, LATENCY, judge
 
 N = 16
 BEFORE = {f"case{i}": 0.5 for i in range(N)}
@@ -69,6 +69,21 @@ def test_what_chance_or_a_busy_machine_may_have_slowed_down_is_accepted(
     pairs: list[tuple[float, float]],
 ) -> None:
     assert took(*pairs).startswith("a mean gain")
+
+
+def cost(*pairs: tuple[float, float], most: float = COST) -> str:
+    costs = {f"case{i}": pair for i, pair in enumerate(pairs)}
+    return judge(BEFORE, after(0.1), max_drop=0, costs=costs, cost=most).reason
+
+
+def test_what_costs_much_more_is_not_accepted() -> None:
+    assert cost((100, 300), (100, 90)) == "it costs 390 instead of 200"
+    assert cost((100, 300), (100, 90), most=math.inf).startswith("a mean gain")
+
+
+@pytest.mark.parametrize("pairs", [[], [(100, 125), (100, 120)], [(0, 9)]])
+def test_what_costs_little_more_or_was_free_is_accepted(pairs: list[tuple[float, float]]) -> None:
+    assert cost(*pairs).startswith("a mean gain")
 
 
 def test_with_few_cases_the_evidence_is_low() -> None:

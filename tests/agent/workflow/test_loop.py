@@ -343,6 +343,16 @@ def test_a_gain_on_its_own_cases_alone_is_not_accepted() -> None:
     assert done.sealed is None
 
 
+def test_a_gain_that_costs_much_more_is_not_accepted() -> None:
+    def score(case: Case, output: Any) -> Feedback:
+        return Feedback(output / (5.0 * case.inputs), cost=float(output))
+
+    cases = [Case(f"case{i:02}", i + 1) for i in range(20)]
+    done = run(Scripted(edit(space={"by": 2})), 1, suite=Suite(cases, score, max_drop=0.1))
+    assert decisions(done) == ["validation"]
+    assert "it costs " in done.edits[0].reason
+
+
 def test_the_same_edit_twice_and_none_at_all_cost_no_run() -> None:
     scripted = Scripted(edit(space={"by": 1}), edit(space={"by": 3}), edit(space={"by": 3}))
     assert decisions(run(scripted)) == ["no change", "accepted", "no change"]

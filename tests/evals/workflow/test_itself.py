@@ -45,6 +45,8 @@ def test_a_run_is_made_with_the_prompts_that_are_its_parameters() -> None:
     for result in results.values():
         assert -1.5 <= result.score <= 0.0
         assert "regret by trial: " in result.feedback.text
+        assert result.feedback.cost is not None
+        assert result.feedback.cost > 100
         assert result.rollout.subgraph(result.leaf, bold.trainable)[1] == bold.trainable
 
 
