@@ -53,10 +53,24 @@ class Picture(NamedTuple):
 def _choose_script(browser: Chrome) -> None:
     from selenium.webdriver.common.keys import Keys
 
+    click(browser, "#lu-by-hand button")
     until(shows(browser, "#lu-script input"), "the field of the script")
     field = browser.find_element("css selector", "#lu-script input")
     field.send_keys("train.py", Keys.ENTER)
     until(shows(browser, "#lu-review", "valid"), "the review")
+
+
+def _go_through_the_guide(browser: Chrome) -> None:
+    until(shows(browser, "#lu-guide [name=source]"), "the guide")
+    browser.find_element("css selector", "#lu-guide [name=source]").send_keys("train.py")
+    for field in ("metric", "of", "trials"):
+        click(browser, "#lu-guide .lu-main")
+        _wait_for_field(browser, field)
+
+
+def _wait_for_field(browser: Chrome, name: str) -> None:
+    find = f"return !!document.querySelector('#lu-guide [name={name}]')"
+    until(lambda: bool(browser.execute_script(find)), f"the guide's field {name}")
 
 
 def _write_report(browser: Chrome) -> None:
@@ -91,7 +105,8 @@ PICTURES = [
     Picture("parameters", "panel=analysis", "#lu-analysis svg .colorbar", _show_parameters),
     Picture("budget", "panel=budget", "#lu-budget table"),
     Picture("report", "panel=report", "#lu-report", _write_report),
-    Picture("start", "panel=start", "#lu-review", _choose_script),
+    Picture("start", "panel=start", "#lu-guide [name=trials]", _go_through_the_guide),
+    Picture("spec", "panel=start", "#lu-review", _choose_script),
     Picture("settings", "panel=settings", "h3"),
     Picture("phone", "trial=9", "#lu-trial h2", phone=True),
 ]

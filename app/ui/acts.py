@@ -9,6 +9,9 @@ import gradio as gr
 
 from .writing import script
 
+_LONGEST_ARGUMENT = 50_000
+"""Characters; a form that is sent has many fields."""
+
 
 class Act(NamedTuple):
     """What a link or a button asks for; a browser sent it, so it is checked where it is used."""
@@ -31,4 +34,4 @@ def plain_html(elem_id: str | None = None, value: str | Callable[[], str] = "") 
 def act_of(event: gr.EventData) -> Act:
     """Return what a click asked for."""
     data = event._data if isinstance(event._data, dict) else {}
-    return Act(str(data.get("act", ""))[:50], str(data.get("arg", ""))[:1000])
+    return Act(str(data.get("act", ""))[:50], str(data.get("arg", ""))[:_LONGEST_ARGUMENT])

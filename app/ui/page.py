@@ -37,6 +37,7 @@ from .budget import BudgetPanel, forecast
 from .conversing import Conversing
 from .curves import CurvesPanel
 from .export import ExportPanel
+from .guide import Guide, GuideForm
 from .place import APART, MOST_COMPARED, PANELS, Place, read_place, read_text
 from .settings import SettingsPanel
 from .sight import Panel, Sight, Tab
@@ -74,11 +75,13 @@ class Page:
             ExportPanel(),
         ]
         self._last: dict[str, tuple[str, list[Any]]] = {}
-        self.start_panel = StartPanel(self.starting)
         self.workflows_panel = WorkflowsPanel(Patches(workspace, self.starting))
         self.settings_panel = SettingsPanel(workspace)
         desk = Desk(workspace, project, write_report=write_report_page)
-        self.conversing = Conversing(Talks(desk), self.watch)
+        talks = Talks(desk)
+        self.conversing = Conversing(talks, self.watch)
+        self.guide = GuideForm(Guide(desk), self.starting, talks)
+        self.start_panel = StartPanel(self.starting, self.guide)
 
     def build(self) -> gr.Blocks:
         """Lay the page out and wire it."""
@@ -105,6 +108,7 @@ class Page:
             timer = gr.Timer(_TICK_SECONDS)
             self._wire(blocks, tabs, timer)
             self.workflows_panel.wire(blocks, tabs["workflows"])
+            self.guide.wire(blocks, self._place)
             self.conversing.wire(blocks, timer, self._place, self._tabs)
         return blocks
 

@@ -9,7 +9,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
@@ -24,6 +24,9 @@ from .acts import plain_html
 from .place import PanelName
 from .watching import Watch
 from .writing import message, write
+
+if TYPE_CHECKING:
+    from .guide import GuideForm
 
 _MOST_SCRIPTS = 300
 _DEPTH = 4
@@ -49,7 +52,14 @@ class Starting:
 
     def scripts(self) -> list[str]:
         """Return the Python files of the project, those nearest to its root first."""
-        found = itertools.islice(_scripts(self.project, _DEPTH), _MOST_SCRIPTS)
+        return self._files((".py",))
+
+    def tables(self) -> list[str]:
+        """Return the data files of the project, those nearest to its root first."""
+        return self._files((".csv", ".parquet", ".npz"))
+
+    def _files(self, suffixes: tuple[str, ...]) -> list[str]:
+        found = itertools.islice(_found(self.project, _DEPTH, suffixes), _MOST_SCRIPTS)
         paths = [os.path.relpath(path, self.project) for path in found]
         return sorted(paths, key=lambda path: (path.count(os.sep), path))
 
@@ -145,8 +155,8 @@ class Starting:
         return f"There is another study {spec.name!r} already: give this one another name."
 
 
-def _scripts(folder: Path, depth: int) -> Iterator[Path]:
-    """Yield the Python files of a folder and of those beneath it, as deep as told."""
+def _found(folder: Path, depth: int, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the files of a folder that end so and of those beneath it, as deep as told."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: (entry.is_dir(), entry.name))
     except OSError:
@@ -156,8 +166,8 @@ def _scripts(folder: Path, depth: int) -> Iterator[Path]:
             continue
         if entry.is_dir():
             if depth > 1:
-                yield from _scripts(Path(entry.path), depth - 1)
-        elif entry.name.endswith(".py"):
+                yield from _found(Path(entry.path), depth - 1, suffixes)
+        elif entry.name.endswith(suffixes):
             yield Path(entry.path)
 
 
@@ -167,14 +177,20 @@ class StartPanel:
     name: PanelName = "start"
     title = "New study"
 
-    def __init__(self, starting: Starting) -> None:
+    def __init__(self, starting: Starting, guide: GuideForm) -> None:
         self._starting = starting
+        self._guide = guide
 
     def build(self) -> None:
         """Lay out its components, in its tab, and wire those that concern nobody else."""
         with gr.Row(elem_classes="lu-controls lu-demo"):
             plain_html(value=write("welcome", project=self._starting.project))
             self.demo = gr.Button("Run the demo", size="md", scale=0, min_width=160)
+        self._guide.build()
+        with gr.Accordion("Or write the spec yourself", open=False, elem_id="lu-by-hand"):
+            self._build_by_hand()
+
+    def _build_by_hand(self) -> None:
         plain_html(value="<h3>1 · Choose a training script</h3>")
         self.script = gr.Dropdown(
             choices=self._starting.scripts(),

@@ -5,5 +5,7 @@ element.addEventListener("click", (event) => {
   event.preventDefault();
   if (asked.dataset.confirm && !window.confirm(asked.dataset.confirm)) return;
   const typed = asked.dataset.with ? `:${element.querySelector(asked.dataset.with).value}` : "";
-  trigger("click", { act: asked.dataset.act, arg: (asked.dataset.arg || "") + typed });
+  const form = asked.dataset.form ? `:${JSON.stringify(Object.fromEntries([...element.querySelectorAll(`${asked.dataset.form} [name]`)]
+    .map((field) => [field.name, field.type === "checkbox" ? (field.checked ? "on" : "") : field.value])))}` : "";
+  trigger("click", { act: asked.dataset.act, arg: (asked.dataset.arg || "") + typed + form });
 });

@@ -233,7 +233,7 @@ def test_it_is_no_wider_than_a_phone(bench: Bench, page: Open, browser: Any) -> 
         ("curves", "#lu-curves svg"),
         ("analysis", "#lu-analysis svg"),
         ("budget", "#lu-budget h3"),
-        ("start", "#lu-script"),
+        ("start", "#lu-guide section"),
         ("workflows", "#lu-workflow"),
         ("settings", "h3"),
     ):
@@ -290,6 +290,7 @@ for epoch in range(1, 4):
 def test_a_script_becomes_a_running_study(bench: Bench, page: Open, browser: Any) -> None:
     (bench.project / "train.py").write_text(TRAIN, encoding="utf-8")
     page()
+    click(browser, "#lu-by-hand button", "write the spec yourself")
     see(browser, "#lu-script input")
     field = browser.find_element(By.CSS_SELECTOR, "#lu-script input")
     field.send_keys("train.py", Keys.ENTER)
@@ -313,6 +314,7 @@ def test_a_spec_that_is_wrong_says_so_and_cannot_be_started(
     bench: Bench, page: Open, browser: Any
 ) -> None:
     page()
+    click(browser, "#lu-by-hand button", "write the spec yourself")
     see(browser, "#lu-spec .cm-content")
     browser.find_element(By.CSS_SELECTOR, "#lu-spec .cm-content").send_keys("name: {a: b: c")
     see(browser, "#lu-review [role=alert]", "not valid YAML")
