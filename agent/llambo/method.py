@@ -65,6 +65,8 @@ def suggest(
     mode: Mode = "fast",
     seed: int,
     left: int | None = None,
+    alpha: float | None = None,
+    candidates: int | None = None,
 ) -> Suggestion:
     """Propose candidates, predict their values, return the one of highest expected improvement.
 
@@ -75,6 +77,9 @@ def suggest(
         mode: `fast` or `paper`.
         seed: Seed of the order in which trials are shown.
         left: How many trials are left, if that is known.
+        alpha: How far to aim beyond the best value, as a share of the values' range; None to adapt
+            it to the history. The published method has a fixed one of its own.
+        candidates: How many to ask for, at least 3; None for as many as the space needs.
 
     Raises:
         LLMError: If the model gives no answer, or too few usable candidates.
@@ -85,9 +90,10 @@ def suggest(
             conversation,
             problem,
             history,
-            candidates_wanted(problem, history),
+            candidates or candidates_wanted(problem, history),
             seed=seed,
             left=left,
+            alpha=alpha,
         )
         surrogate = TableSurrogate(conversation, problem, history, seed)
     else:

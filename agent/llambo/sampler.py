@@ -25,7 +25,7 @@ from .admission import Fault
 from .asking import Conversation
 from .context import ATTRIBUTE, History, Problem, TaskCard
 from .geometry import NEAR, nearest
-from .method import LEAST_TRIALS, Mode, Suggestion, suggest
+from .method import LEAST_CANDIDATES, LEAST_TRIALS, Mode, Suggestion, suggest
 from .suggesting import Classical, Suggesting
 from .warmstart import WarmStart, warm_start
 
@@ -54,6 +54,8 @@ class LLAMBOSampler(BaseSampler):
         seed: int | None = None,
         start_up: int = 5,
         seconds: float | None = None,
+        alpha: float | None = None,
+        candidates: int | None = None,
     ) -> None:
         """Set the sampler up.
 
@@ -66,13 +68,27 @@ class LLAMBOSampler(BaseSampler):
             seed: Seed of all that is drawn; None for another one each time.
             start_up: Trials of the warm start.
             seconds: Deadline of each request; None for the model's own.
+            alpha: How far candidates aim beyond the best value, as a share of the values' range,
+                above 0; None to adapt it to the history. Of `fast` alone, as is the next.
+            candidates: How many are asked for, >= 3; None for as many as the space needs.
+
+        Raises:
+            ValueError: If `alpha` or `candidates` is too small.
         """
+        if alpha is not None and not alpha > 0.0:
+            raise ValueError(f"`alpha` must be above 0, but is {alpha}; None adapts it")
+        if candidates is not None and candidates < LEAST_CANDIDATES:
+            raise ValueError(
+                f"`candidates` must be at least {LEAST_CANDIDATES}, but is {candidates}; None lets "
+                "the space decide"
+            )
         self._llm = llm
         self._card = TaskCard(description=task) if isinstance(task, str) else task or TaskCard()
         self._mode = mode
         self._seed = int(np.random.default_rng().integers(1 << 31)) if seed is None else seed
         self._start_up = start_up
         self._seconds = seconds
+        self._alpha, self._candidates = alpha, candidates
         self._trials = Suggesting(space, self._seed, self._suggest, self._classical)
         self._lock = threading.Lock()
         self._starts: dict[str, WarmStart] = {}
@@ -153,7 +169,16 @@ class LLAMBOSampler(BaseSampler):
             return self._from_warm_start(conversation, study, problem, history)
         trials = self._card.trials
         left = None if trials is None else max(trials - len(history.observations), 1)
-        return suggest(conversation, problem, history, mode=self._mode, seed=self._seed, left=left)
+        return suggest(
+            conversation,
+            problem,
+            history,
+            mode=self._mode,
+            seed=self._seed,
+            left=left,
+            alpha=self._alpha,
+            candidates=self._candidates,
+        )
 
     def _from_warm_start(
         self, conversation: Conversation, study: optuna.Study, problem: Problem, history: History

@@ -1,7 +1,8 @@
 """Luthier's own prompts as a workflow that can be optimised: trained on some tasks, told on others.
 
-The workflow tunes a task of the evals with LLAMBO, whose prompts are the parameters; its score is
-what is missing to the task's best value, its cost the tokens.
+The workflow tunes a task of the evals with LLAMBO, whose prompts are the parameters, and how far
+its candidates aim and how many there are; its score is what is missing to the task's best value,
+its cost the tokens.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...agent.llambo.candidates import LEAST_ALPHA, MOST_ALPHA
+from ...agent.llambo.method import LEAST_CANDIDATES
 from ...agent.llm.answers import LanguageModel, LLMError, is_spent
 from ...agent.workflow import Case, Feedback, Param, ParamSet, Suite, Workflow, op, param
 from ...prompts.loading import load, reworded
@@ -28,6 +33,17 @@ PROMPTS = {
 }
 MAX_DROP = 0.1
 """Regret by which one task may become worse; with one seed less than that is noise."""
+
+
+class Aim(BaseModel):
+    """How candidates are asked for; null leaves it to the sampler, which adapts it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    alpha: float | None = Field(default=None, ge=LEAST_ALPHA, le=MOST_ALPHA)
+    """How far beyond the best value, as a share of the values' range."""
+    candidates: int | None = Field(default=None, ge=LEAST_CANDIDATES, le=12)
+    """How many."""
 
 
 class _Noting:
@@ -83,7 +99,7 @@ class Itself(NamedTuple):
 
 
 def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0) -> Itself:
-    """Return Luthier's own prompts as a workflow.
+    """Return Luthier's own prompts, and how candidates are asked for, as a workflow.
 
     Args:
         llm: The language model whose prompts they are.
@@ -100,7 +116,8 @@ def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0)
         """Tune a task; the result is the regret of the incumbent after each trial, and tokens."""
         noting = _Noting(llm)
         wording = {name: param(f"prompt.{name}") for name in PROMPTS}
-        method = Method("itself", "LLAMBO", lambda task, seed: _sampler(noting, task, seed))
+        aim = Aim.model_validate(param("aim"))
+        method = Method("itself", "LLAMBO", lambda task, seed: _sampler(noting, task, seed, aim))
         with reworded(wording):
             result = run_cell(task, method, seed, trials)
         if noting.refusal is not None:  # the sampler goes on without a model, which tells nothing
@@ -115,16 +132,19 @@ def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0)
         return Feedback(-tuned.regret[-1], text, cost=tuned.tokens)
 
     params = [
-        Param.text(f"prompt.{name}", load(name).user, doc) for name, doc in sorted(PROMPTS.items())
+        *(Param.text(f"prompt.{n}", load(n).user, doc) for n, doc in sorted(PROMPTS.items())),
+        Param.json("aim", Aim(), Aim, "alpha and number of the candidates; null adapts them"),
     ]
     cases = [Case(name, load_task(name)) for name in tasks]
     suite = Suite(cases, score, failed_score=-WORST_REGRET, max_drop=MAX_DROP)
     return Itself(tune, ParamSet(params), suite)
 
 
-def _sampler(llm: LanguageModel, task: Task, seed: int) -> Any:
+def _sampler(llm: LanguageModel, task: Task, seed: int, aim: Aim) -> Any:
     from ...agent.llambo.context import TaskCard
     from ...agent.llambo.sampler import LLAMBOSampler
 
     card = TaskCard(description=task.card, trials=task.budget)
-    return LLAMBOSampler(task.space, llm=llm, task=card, seed=seed)
+    return LLAMBOSampler(
+        task.space, llm=llm, task=card, seed=seed, alpha=aim.alpha, candidates=aim.candidates
+    )

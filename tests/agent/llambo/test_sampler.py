@@ -282,3 +282,9 @@ def test_threads_share_one_warm_start(model):
     )
 
     assert begun.count(True) == 1
+
+
+@pytest.mark.parametrize("given", [{"alpha": 0.0}, {"alpha": float("nan")}, {"candidates": 2}])
+def test_an_aim_that_cannot_be_is_refused_before_anything_starts(given: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(given))}` must be"):
+        LLAMBOSampler(**given)  # type: ignore[arg-type]

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import pytest
 from luthier.agent.llm.answers import LLMError
 from luthier.agent.workflow import Settings, optimise
 from luthier.agent.workflow.evaluate import Evaluator
+from luthier.agent.workflow.params import ParamError
 from luthier.agent.workflow.propose import Edit, Proposal, Proposed, RandomProposer
 from luthier.agent.workflow.represent import Problem
 from luthier.evals.advisers import minds
@@ -48,6 +50,27 @@ def test_a_run_is_made_with_the_prompts_that_are_its_parameters() -> None:
         assert result.feedback.cost is not None
         assert result.feedback.cost > 100
         assert result.rollout.subgraph(result.leaf, bold.trainable)[1] == bold.trainable
+
+
+def test_alpha_and_the_number_of_candidates_are_asked_for_as_they_are_set() -> None:
+    heard: list[str] = []
+    textbook = minds.textbook()
+
+    def listening(request: Request) -> Reply:
+        heard.append(request.messages[-1].content)
+        return textbook(request)
+
+    found = itself(Direct(listening), TASKS, trials=7)
+    assert found.params["aim"] == {"alpha": None, "candidates": None}
+    for count in (4, 11):
+        heard.clear()
+        aimed = found.params.but({"aim": {"alpha": 0.3, "candidates": count}})
+        Evaluator(found.workflow, found.suite).evaluate(aimed, found.suite.cases[:1])
+        asked = [text for text in heard if "new configurations that could reach" in text]
+        assert asked
+        assert all(f"Propose {count} new configurations" in text for text in asked)
+    with pytest.raises(ParamError, match="alpha"):
+        found.params.but({"aim": {"alpha": 3.0, "candidates": None}})
 
 
 def test_a_wording_that_drops_an_input_is_refused() -> None:
