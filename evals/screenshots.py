@@ -17,11 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from ..agent.worker import start_detached
+from ..agent.workflow import Settings, optimise
+from ..agent.workflow.propose import LLMProposer
+from ..tools.database import open_database
+from ..tools.edits import EditLedger
 from ..tools.ledger import open_ledger
 from ..tools.study import Study, open_or_create
 from ..tools.workspace import Workspace
 from .browsing import chromium, click, missing, resize, served, shows, until
 from .lab_runs import lab_spec
+from .workflow.ablation import adviser
+from .workflow.pipelines import pipelines
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -107,6 +113,7 @@ PICTURES = [
     Picture("report", "panel=report", "#lu-report", _write_report),
     Picture("start", "panel=start", "#lu-guide [name=trials]", _go_through_the_guide),
     Picture("spec", "panel=start", "#lu-review", _choose_script),
+    Picture("workflows", "panel=workflows", "#lu-workflows h2"),
     Picture("settings", "panel=settings", "h3"),
     Picture("phone", "trial=9", "#lu-trial h2", phone=True),
 ]
@@ -120,6 +127,7 @@ def take(folder: Path) -> list[Path]:
         shutil.copy(_SCRIPT, project)
         workspace = Workspace(project / ".luthier")
         study = _begin(workspace, project)
+        _improve(workspace)
         ended = "the trials of the lab"
         until(lambda: sum(t.is_finished for t in study.trials(curves=False)) >= _ENDED, ended, 300)
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +142,26 @@ def take(folder: Path) -> list[Path]:
             until(lambda: study.owner is None, "the worker's end")
         study.ledger.close()
         return taken
+
+
+def _improve(workspace: Workspace) -> None:
+    """Have a simulated model mend the recipe of the tables; it needs the sandbox."""
+    problem = pipelines(0)
+    database = open_database(workspace.ledger_path)
+    try:
+        with adviser(problem, "fixer", 0) as llm:
+            optimise(
+                problem.workflow,
+                problem.params,
+                problem.suite,
+                LLMProposer(llm),
+                objective=problem.objective,
+                settings=Settings(steps=3),
+                ledger=EditLedger(database),
+                name=problem.name,
+            )
+    finally:
+        database.close()
 
 
 def _begin(workspace: Workspace, project: Path) -> Study:

@@ -126,22 +126,30 @@ def cells(
         for seed in seeds:
             problem = PROBLEMS[name](seed)
             advisers = ("real",) if endpoint else ADVISERS
-            for adviser in advisers:
+            for who in advisers:
                 for view in VIEWS.values():
-                    with _model(problem, adviser, seed, endpoint) as llm:
-                        yield run_cell(problem, adviser, LLMProposer(llm, view), steps, seed)
+                    with adviser(problem, who, seed, endpoint) as llm:
+                        yield run_cell(problem, who, LLMProposer(llm, view), steps, seed)
             yield run_cell(problem, "-", RandomProposer(), steps, seed)
 
 
 @contextmanager
-def _model(
-    problem: Problem, adviser: str, seed: int, endpoint: tuple[str, str] | None
+def adviser(
+    problem: Problem, who: str, seed: int, endpoint: tuple[str, str] | None = None
 ) -> Iterator[LanguageModel]:
+    """Connect to a simulated model, or to a real one.
+
+    Args:
+        problem: What it is to improve.
+        who: A name out of `ADVISERS`.
+        seed: Of its chance.
+        endpoint: URL and name of a real model, which is taken instead.
+    """
     if endpoint is not None:
         with _client(*endpoint) as llm:
             yield llm
         return
-    with serve(mind_of(problem, adviser, seed)) as server, _client(server.url, server.model) as llm:
+    with serve(mind_of(problem, who, seed)) as server, _client(server.url, server.model) as llm:
         yield llm
 
 

@@ -108,6 +108,32 @@ def test_a_search_ends_before_it_takes_more_than_it_may(luthier: Luthier, pipeli
     assert ran.out.count("edit ") < 9
 
 
+@pytest.mark.parametrize("by", ["masked", "opro", "random"])
+def test_the_baselines_propose_in_the_same_way(luthier: Luthier, pipeline: Path, by: str) -> None:
+    ran = luthier("optimise", pipeline, "--steps", 1, "--by", by)
+    assert ran.code == 0, ran.err
+    assert "of 1 edits accepted; 1 steps are done." in ran.out
+
+
+def test_gepas_reflection_proposes_in_the_same_way(
+    luthier: Luthier, pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gepa")
+
+    def rewriting(request: Request) -> Reply:
+        by_three = json.dumps({"value": '{"by": 3}', "why": "too little"})
+        polite = json.dumps({"value": "please", "why": "be polite"})
+        return Reply(
+            (by_three if "JSON of this schema" in request.messages[1].content else polite,)
+        )
+
+    with serve(rewriting) as server:
+        monkeypatch.setenv("LUTHIER_LLM_BASE_URL", server.url)
+        ran = luthier("optimise", pipeline, "--steps", 2, "--by", "gepa")
+    assert ran.code == 0, ran.err
+    assert "2 of 2 edits accepted" in ran.out
+
+
 def test_dollars_of_an_unknown_price_are_not_spent(luthier: Luthier, pipeline: Path) -> None:
     ran = luthier("optimise", pipeline, "--dollars", 1)
     assert "0 of 0 edits accepted; the model's price is unknown" in ran.out
