@@ -33,6 +33,7 @@ from ..devices import lab_of, reset_device, this_machine
 from ..live import news_text
 from .acts import Act, act_html, act_of, plain_html
 from .analysis import AnalysisPanel
+from .branching import SpacePanel
 from .budget import BudgetPanel, forecast
 from .conversing import Conversing
 from .curves import CurvesPanel
@@ -75,6 +76,7 @@ class Page:
             ExportPanel(),
         ]
         self._last: dict[str, tuple[str, list[Any]]] = {}
+        self.space_panel = SpacePanel(self.watch)
         self.workflows_panel = WorkflowsPanel(Patches(workspace, self.starting))
         self.settings_panel = SettingsPanel(workspace)
         desk = Desk(workspace, project, write_report=write_report_page)
@@ -118,6 +120,7 @@ class Page:
         with gr.Tabs(elem_id="lu-tabs") as self._tabs:
             shown: list[Tab] = [
                 *self.panels,
+                self.space_panel,
                 self.start_panel,
                 self.workflows_panel,
                 self.settings_panel,
@@ -162,6 +165,19 @@ class Page:
             self._on_start, [*inputs, start.spec, start.script, start.confirmed], **options
         )
         start.demo.click(self._on_demo, inputs, **options)
+        space = self.space_panel
+        space.start.click(
+            self._on_branch,
+            [*inputs, space.parent, space.grid, space.branch_name, space.confirmed],
+            **options,
+        )
+        gr.on(
+            [blocks.load, tabs[space.name].select, self._study.input, timer.tick],
+            space.fill,
+            [self._place, space.parent],
+            trigger_mode="once",  # two at a time would both find it empty, and undo an edit
+            **{**options, "outputs": space.filled},
+        )
         self._place.change(None, self._place, None, js="window.luthierGo")
 
     # What a person or the timer does. Each returns a value for every output.
@@ -265,6 +281,15 @@ class Page:
             seen,
             controls,
             lambda: self.starting.start(text or "", name or "", confirmed or "").name,
+        )
+
+    def _on_branch(self, place: str, seen: str, *values: Any) -> list[Any]:
+        *controls, parent, rows, name, confirmed = values
+        return self._begin(
+            read_text(place),
+            seen,
+            controls,
+            lambda: self.space_panel.begin(parent, rows, name, confirmed),
         )
 
     def _on_demo(self, place: str, seen: str, *values: Any) -> list[Any]:

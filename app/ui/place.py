@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 PanelName = Literal[
-    "start", "trials", "curves", "analysis", "budget", "report", "workflows", "settings"
+    "start",
+    "trials",
+    "curves",
+    "analysis",
+    "budget",
+    "report",
+    "space",
+    "workflows",
+    "settings",
 ]
 PANELS: tuple[PanelName, ...] = get_args(PanelName)
 APART: tuple[PanelName, ...] = ("start", "workflows", "settings")

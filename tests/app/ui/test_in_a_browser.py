@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from luthier.evals.browsing import Served, click, resize, served, shows, until
 from luthier.tools.outcomes import Outcome
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -366,3 +367,36 @@ def test_a_trial_is_cloned_with_a_change(bench: Bench, page: Open, browser: Any)
     until(lambda: bench.writers["digits"].wishes(), "the wish")
     (wish,) = bench.writers["digits"].wishes()
     assert (wish.kind, wish.data) == ("enqueue", {"configuration": {"lr": 0.003}})
+
+
+def type_into_cell(browser: Any, cell: str, text: str) -> bool:
+    """Type over a cell of a grid, as in a spreadsheet; tell whether it has taken it."""
+    for found in browser.find_elements(By.XPATH, cell):
+        keys = (*[Keys.BACKSPACE] * 9, text, Keys.ENTER)
+        ActionChains(browser).double_click(found).pause(1.0).send_keys(Keys.END, *keys).perform()
+    return not browser.find_elements(By.XPATH, cell)
+
+
+def test_a_changed_space_is_shown_as_a_diff_and_started_as_a_branch(
+    bench: Bench, page: Open, browser: Any
+) -> None:
+    (bench.project / "train.py").write_text(TRAIN, encoding="utf-8")
+    study = bench.study()
+    bench.run(study, 0, 0.5)
+    page("?panel=space")
+    see(browser, "#lu-space-grid", "0.1")
+    cell = "//*[@id='lu-space-grid']//span[normalize-space(text())='0.1']"
+    until(lambda: type_into_cell(browser, cell, "0.5"), "the changed cell")
+    see(browser, "#lu-branch-review", "space.lr.high: 0.1 -> 0.5")
+    see(browser, "#lu-branch-review", "begins with 1 of 1 trials")
+    until(
+        lambda: browser.find_element(By.CSS_SELECTOR, "#lu-branch").is_enabled(), "an open button"
+    )
+    click(browser, "#lu-branch")
+    see(browser, "#lu-head h1", "digits-2")
+    branched = bench.ledger.study("digits-2")
+    assert branched.spec.space["lr"].high == 0.5
+    assert branched.parent == "digits"
+    owner = bench.ledger.owner(branched)
+    if owner is not None:  # it may be through already
+        os.kill(owner.pid, signal.SIGKILL)
