@@ -349,6 +349,13 @@ class Approvals:
         )
 
 
+def waiting(store: Conversations, person: str) -> list[tuple[str, Approval]]:
+    """Return what a person has to decide, with the conversation that asks; oldest first."""
+    query = "SELECT * FROM approvals WHERE person = ? AND state = 'pending' ORDER BY id"
+    with store.read() as db:
+        return [(row["conversation"], _approval(row)) for row in db.execute(query, (person,))]
+
+
 def _approval(row: sqlite3.Row) -> Approval:
     return Approval(
         id=row["id"],

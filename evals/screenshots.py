@@ -101,6 +101,15 @@ def _ask(browser: Chrome) -> None:
     click(browser, "#lu-said details summary")
 
 
+def _let_something_wait(browser: Chrome) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    click(browser, "#lu-chat button", "New")
+    until(shows(browser, "#lu-said", "Which model"), "an empty conversation")
+    browser.find_element("css selector", "#lu-box textarea").send_keys("/confirm lab", Keys.ENTER)
+    until(shows(browser, "#lu-asks section"), "the question")
+
+
 PICTURES = [
     Picture("chat", "", "#lu-live button", _ask),
     Picture("trials", "", "#lu-trials tbody tr"),
@@ -114,6 +123,7 @@ PICTURES = [
     Picture("start", "panel=start", "#lu-guide [name=trials]", _go_through_the_guide),
     Picture("spec", "panel=start", "#lu-review", _choose_script),
     Picture("workflows", "panel=workflows", "#lu-workflows h2"),
+    Picture("approvals", "panel=approvals", "#lu-approvals section", _let_something_wait),
     Picture("settings", "panel=settings", "h3"),
     Picture("phone", "trial=9", "#lu-trial h2", phone=True),
 ]

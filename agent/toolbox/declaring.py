@@ -39,6 +39,8 @@ class Estimate:
     trials: int | None = None
     device_seconds: float | None = None
     """None if nobody can tell yet."""
+    wall_seconds: float | None = None
+    """Time by the clock; None if nobody can tell yet."""
     dollars: float | None = None
     """None if devices have no price here."""
 

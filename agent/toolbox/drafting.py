@@ -235,6 +235,7 @@ def estimate_of(desk: Desk, spec: StudySpec, folder: Path) -> Estimate:
     return Estimate(
         trials=spec.budget.trials,
         device_seconds=None if wall is None else number_or_none(wall * slots),
+        wall_seconds=None if wall is None else number_or_none(wall),
     )
 
 

@@ -33,6 +33,7 @@ from ..devices import lab_of, reset_device, this_machine
 from ..live import news_text
 from .acts import Act, act_html, act_of, plain_html
 from .analysis import AnalysisPanel
+from .approvals import ApprovalsPanel
 from .branching import SpacePanel
 from .budget import BudgetPanel, forecast
 from .conversing import Conversing
@@ -83,6 +84,7 @@ class Page:
         talks = Talks(desk)
         self.conversing = Conversing(talks, self.watch)
         self.guide = GuideForm(Guide(desk), self.starting, talks)
+        self.approvals_panel = ApprovalsPanel(self.conversing.chat, self.watch)
         self.start_panel = StartPanel(self.starting, self.guide)
 
     def build(self) -> gr.Blocks:
@@ -101,6 +103,7 @@ class Page:
                     elem_id="lu-study",
                     container=False,
                 )
+                self.approvals_panel.build_badge()
             self._notice = plain_html("lu-notice")
             with gr.Row(elem_id="lu-halves"):
                 with gr.Column(scale=2, min_width=320, elem_id="lu-chat"):
@@ -109,6 +112,7 @@ class Page:
                     tabs = self._build_panels()
             timer = gr.Timer(_TICK_SECONDS)
             self._wire(blocks, tabs, timer)
+            self.approvals_panel.wire(blocks, timer)
             self.workflows_panel.wire(blocks, tabs["workflows"])
             self.guide.wire(blocks, self._place)
             self.conversing.wire(blocks, timer, self._place, self._tabs)
@@ -123,6 +127,7 @@ class Page:
                 self.space_panel,
                 self.start_panel,
                 self.workflows_panel,
+                self.approvals_panel,
                 self.settings_panel,
             ]
             for panel in shown:
@@ -154,7 +159,7 @@ class Page:
                     self._on_tick, inputs, **options
                 )
         acting = [part for panel in self.panels for part in panel.acting]
-        for part in (self._head, *acting):
+        for part in (self._head, self.approvals_panel.badge, *acting):
             part.click(self._on_act, inputs, **options)
         exporting = next(panel for panel in self.panels if isinstance(panel, ExportPanel))
         exporting.make.click(
@@ -189,7 +194,7 @@ class Page:
         except LuthierError as error:
             return self._filled(came, came, "", values, str(error))
         here = came
-        if empty and came.study is None and came.panel not in ("workflows", "settings"):
+        if empty and came.study is None and came.panel not in APART:
             here = came.but(panel="start")
         tabs = here.panel if here.panel != Place().panel else None
         return self._filled(came, here, "", values, tabs=tabs)
@@ -422,6 +427,8 @@ def move(here: Place, act: Act) -> Place | None:
             if number in here.compare:
                 return here.but(compare=tuple(n for n in here.compare if n != number))
             return here.but(compare=(*here.compare, number)[-MOST_COMPARED:])
+        case "panel" if act.argument in PANELS:
+            return read_place({**here.model_dump(), "panel": act.argument})
         case "page" if number is not None:
             return here.but(page=number)
         case "sort":

@@ -17,10 +17,11 @@ PanelName = Literal[
     "report",
     "space",
     "workflows",
+    "approvals",
     "settings",
 ]
 PANELS: tuple[PanelName, ...] = get_args(PanelName)
-APART: tuple[PanelName, ...] = ("start", "workflows", "settings")
+APART: tuple[PanelName, ...] = ("start", "workflows", "approvals", "settings")
 """Those that show no study."""
 
 MOST_COMPARED = 8

@@ -236,6 +236,7 @@ def test_it_is_no_wider_than_a_phone(bench: Bench, page: Open, browser: Any) -> 
         ("budget", "#lu-budget h3"),
         ("start", "#lu-guide section"),
         ("workflows", "#lu-workflow"),
+        ("approvals", "#lu-approvals p"),
         ("settings", "h3"),
     ):
         browser.get(browser.current_url.partition("?")[0] + f"?trial=3&panel={panel}")

@@ -116,7 +116,8 @@ def test_from_the_first_run_to_a_report(project: Bench, page: Open, browser: Any
         click(other, "button[role=tab]", "Report")
         click(other, "button", "Write the report")
         see(other, "#lu-report", "first", 60.0)
-        assert other.find_elements(By.CSS_SELECTOR, "a[download], a[href*='first.html']")
+        files = "a[download], a[href*='first.html']"
+        until(lambda: other.find_elements(By.CSS_SELECTOR, files), "the files to download")
     assert (project.workspace.reports / "first.html").exists()
 
 
