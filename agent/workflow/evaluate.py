@@ -128,6 +128,20 @@ class Evaluator:
             self._known[params.hash, result.case] = result
         return {case.name: self._known[params.hash, case.name] for case in wanted}
 
+    def timed_in_turn(
+        self, one: ParamSet, other: ParamSet, cases: Iterable[Case]
+    ) -> dict[str, tuple[float, float]]:
+        """Return the seconds that two sets of parameters take, run anew, case by case in turn.
+
+        Raises:
+            LLMError: As of `evaluate`.
+        """
+        found = {}
+        for case in cases:
+            found[case.name] = self._run(one, case).seconds, self._run(other, case).seconds
+            self.runs += 2
+        return found
+
     def _run(self, params: ParamSet, case: Case) -> Result:
         begun = time.perf_counter()
         output, error = None, None

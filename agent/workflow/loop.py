@@ -302,17 +302,25 @@ def _cascade(
     cases = search.parts.validation
     before, after = evaluate(parent, cases), evaluate(made, cases)
     ran = [n for n in before if before[n].feedback.error is after[n].feedback.error is None]
-    verdict = judge(
-        {n: r.score for n, r in before.items()},
-        {n: r.score for n, r in after.items()},
-        max_drop=search.evaluator.suite.max_drop,
-        guards=search.evaluator.suite.guards,
-        seconds={name: (before[name].seconds, after[name].seconds) for name in ran},
-        latency=search.settings.latency,
-        costs=_costs(before, after, ran),
-        cost=search.settings.cost,
-        z=search.settings.z,
-    )
+
+    def judged(seconds: Mapping[str, tuple[float, float]] | None) -> Verdict:
+        return judge(
+            {n: r.score for n, r in before.items()},
+            {n: r.score for n, r in after.items()},
+            max_drop=search.evaluator.suite.max_drop,
+            guards=search.evaluator.suite.guards,
+            seconds=seconds,
+            latency=search.settings.latency,
+            costs=_costs(before, after, ran),
+            cost=search.settings.cost,
+            z=search.settings.z,
+        )
+
+    verdict = judged({name: (before[name].seconds, after[name].seconds) for name in ran})
+    if not verdict.accepted and judged(None).accepted:
+        # One side was timed before the other, and the machine may have had other work since.
+        again = [case for case in cases if case.name in ran]
+        verdict = judged(search.evaluator.timed_in_turn(parent, made, again))
     scores = {name: (before[name].score, after[name].score) for name in before}
     return "accepted" if verdict.accepted else "validation", verdict.reason, scores, verdict
 

@@ -343,6 +343,26 @@ def test_a_gain_on_its_own_cases_alone_is_not_accepted() -> None:
     assert done.sealed is None
 
 
+@pytest.mark.parametrize(("slow_runs", "decision"), [(8, "accepted"), (99, "validation")])
+def test_what_was_slow_once_is_timed_again_in_turn_before_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, slow_runs: int, decision: str
+) -> None:
+    """Runs take a tenth of a second by this clock; the first so many of the edit take a second."""
+    now, slow = [0.0], [slow_runs + 3]  # three runs are those of its own cases
+    monkeypatch.setattr("luthier.agent.workflow.evaluate.time.perf_counter", lambda: now[0])
+
+    @op
+    def timed(x: int) -> int:
+        by = int(param("space")["by"])
+        slow[0] -= by == 3
+        now[0] += 1.0 if by == 3 and slow[0] >= 0 else 0.1
+        return x * by
+
+    done = run(Scripted(edit(space={"by": 3})), 1, workflow=timed)
+    assert decisions(done) == [decision], done.edits[0].reason
+    assert ("it takes " in done.edits[0].reason) == (decision == "validation")
+
+
 def test_a_gain_that_costs_much_more_is_not_accepted() -> None:
     def score(case: Case, output: Any) -> Feedback:
         return Feedback(output / (5.0 * case.inputs), cost=float(output))
