@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from ..tools.metric_words import direction_of, words_of
+
 _NUMBER_OF_TRIALS = re.compile(r"\b(\d{1,6})\s*(?:trials?|runs?|experiments?|tries)\b", re.I)
 _DURATION = re.compile(
     r"\b(\d+(?:\.\d+)?)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b", re.I
@@ -20,6 +22,13 @@ _METRIC = re.compile(
 _FOR_METRIC = re.compile(
     r"\bfor\s+(?:the\s+|best\s+|highest\s+|lowest\s+)*([A-Za-z]\w*_[\w.]+)", re.I
 )
+_NAME = re.compile(r"(?<![\w./-])[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+(?![\w/])", re.A)
+_QUESTION = re.compile(r"\s*(?:what|which|why|how|show|list|describe|look)\b", re.I)
+_DECLARED = re.compile(r"parameters?\b|metrics?\b|prints?\b|look at|describe", re.I)
+_OF_ONE_TRIAL = re.compile(r"\b(?:each|per|single|one|every|a)\s+(?:trial|run)\b", re.I)
+_DATA = re.compile(r"[^\s\"'`]+\.(?:csv|parquet|npz)\b")
+_QUOTATION = re.compile(r"\"[^\"]{20,}\"|(?<!\w)'[^']{20,}'(?!\w)")
+_BOTH = re.compile(r"maxim.*minim|minim.*maxim|maximi.*\blow|minimi.*\bhigh", re.I | re.S)
 _TUNE = re.compile(r"\b(tune|optimi[sz]e|hyper-?parameters?|improve|search)\b", re.I)
 _NOT = re.compile(r"\b(don'?t|do not|never|without|not|instead of)\b", re.I)
 _LOW = re.compile(r"minim|lowest|reduce|lower|decrease", re.I)
@@ -66,7 +75,12 @@ def understand(text: str) -> str | None:
     """
     if len(text) > 1000:
         return None
-    command = _tuning(text) or _other(text)
+    command = _tuning(text)
+    if command is None and _SCRIPT.search(text) is None:
+        plain = _QUOTATION.sub(" ", text)  # what others said is no wish
+        command = _data(plain) or _other(plain) or ("/tune" if _TUNE.search(plain) else None)
+    elif command is None:
+        command = _script(text) or _other(_QUOTATION.sub(" ", text))
     if command is not None and _NOT.search(text) and command.startswith(_RISKY):
         return None
     return command
@@ -74,27 +88,50 @@ def understand(text: str) -> str | None:
 
 def _tuning(text: str) -> str | None:
     script = _SCRIPT.search(text)
-    if script is None or not _TUNE.search(text):
+    if script is None or _QUESTION.match(text):
         return None
-    path = script[1] or script[2]
     rest = text.replace(script[0], " ")
-    words = ["/tune", f"'{path}'" if " " in path else path]
-    words += _metric(rest)
-    if trials := _NUMBER_OF_TRIALS.search(rest):
-        words.append(f"{trials[1]} trials")
-    if duration := _DURATION.search(rest):
-        words.append(f"{duration[1]}{_UNITS[duration[2][0].lower()]}")
+    metric = _metric(rest)
+    trials, times = set(_NUMBER_OF_TRIALS.findall(rest)), set(_DURATION.findall(rest))
+    if not (_TUNE.search(rest) or metric):
+        return None
+    if len(trials) > 1 or len(times) > 1 or _OF_ONE_TRIAL.search(rest) or _BOTH.search(rest):
+        return None  # which of them holds, or for what, is the person's to say
+    words = ["/tune", _quoted(script), *metric]
+    words += [f"{number} trials" for number in trials]
+    words += [f"{number}{_UNITS[unit[0].lower()]}" for number, unit in times]
     return " ".join(words)
+
+
+def _quoted(script: re.Match[str]) -> str:
+    path = script[1] or script[2]
+    return f"'{path}'" if " " in path else path
+
+
+def _script(text: str) -> str | None:
+    """Look at a script that is asked about."""
+    script = _SCRIPT.search(text)
+    if script is None or not _QUESTION.match(text) or not _DECLARED.search(text):
+        return None
+    return f"/script {_quoted(script)}"
+
+
+def _data(text: str) -> str | None:
+    """Look at a data file that is asked about."""
+    data = _DATA.search(text)
+    return f"/data {data[0]}" if data is not None and _QUESTION.match(text) else None
 
 
 def _metric(text: str) -> list[str]:
     if found := _METRIC.search(text):
         direction = "minimize" if _LOW.search(found[1]) else "maximize"
-        sure = re.match(r"(maxi|mini)mi", found[1], re.I) or "_" in found[2]
-        return [found[2].rstrip(".,"), direction] if sure else []
+        if re.match(r"(maxi|mini)mi", found[1], re.I) or "_" in found[2]:
+            return [found[2].rstrip(".,"), direction]
     if named := _FOR_METRIC.search(text):
-        return [named[1].rstrip(".")]
-    return []
+        names = {named[1].rstrip(".")}
+    else:  # the one name that cannot be a parameter's
+        names = {n for n in _NAME.findall(text) if direction_of(words_of(n)) is not None}
+    return list(names) if len(names) == 1 else []
 
 
 def _other(text: str) -> str | None:

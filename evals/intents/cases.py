@@ -13,7 +13,7 @@ World = Literal["digits", "scripts", "tables", "empty", "studies"]
 customers.csv and houses.csv. `empty`: nothing. `studies`: train.py with digits_cnn, which runs, and
 an older study, churn."""
 
-SETS = ("blind",)
+SETS = ("blind", "informed")
 
 
 class Case(BaseModel):
