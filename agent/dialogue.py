@@ -17,7 +17,8 @@ from ..tools.errors import LuthierError
 from .approvals import Approval, Approvals, Policy, load_policy
 from .events import ApprovalNeeded, Done, Event, Interrupted, Text, ToolAnswered, ToolCalled
 from .happenings import happenings
-from .llm.answers import LLMError
+from .llm.answers import LLMError, Usage
+from .llm.metering import Caps
 from .offline import Offline, UsageError, named_values
 from .toolbox.box import Toolbox
 from .toolbox.desk import Desk
@@ -213,12 +214,42 @@ class Dialogue:
 
     def _with_model(self, events: Iterator[Event], text: str) -> Iterator[Event]:
         """Pass on what the planner does; where its model is lost, go on without."""
+        assert self.line is not None
         self._record("heard")
+        meter, study = self.line.meter, self._newest_study()
+        before = meter.total()
+        meter.limit(*self._budget(study))
         try:
             yield from events
         except LLMError as error:
             yield Interrupted(f"the language model is lost: {error}")
             yield from self._without_model(text)
+        finally:
+            spent, dollars = meter.total(), None
+            if spent.dollars is not None and before.dollars is not None:
+                dollars = spent.dollars - before.dollars
+            self._record("spent", study=study, tokens=spent.tokens - before.tokens, dollars=dollars)
+
+    def _newest_study(self) -> str | None:
+        """Return the study that this conversation started last, None if it has started none."""
+        started = [name for turn in self.history() if (name := study_started(*turn))]
+        return started[-1] if started else None
+
+    def _budget(self, name: str | None) -> tuple[Caps, Usage]:
+        """Return the caps of a study on tokens and dollars, and what counts against them already.
+
+        That is what proposes in it has spent, and what was said since it was started.
+        """
+        if name is None:
+            return Caps(), Usage()
+        study = self.desk.study(name)
+        said = [data for kind, data in self.history() if kind == "spent" and data["study"] == name]
+        tokens, dollars = (
+            self.desk.ledger.spending(study.record, meter)[0] + sum(d[meter] or 0.0 for d in said)
+            for meter in ("tokens", "dollars")
+        )
+        budget = study.spec.budget
+        return Caps(budget.tokens, budget.dollars), Usage(int(tokens), dollars=dollars)
 
     def _without_model(self, text: str) -> Iterator[Event]:
         if text:

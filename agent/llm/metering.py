@@ -39,11 +39,22 @@ class Meter:
             spent: What counts against the caps already.
         """
         self._price = price
-        self._caps = caps
         self._before = spent
+        self._limits = [(caps, Usage())]
+        """Caps, and what of the total does not count against them."""
         self._reserved = Usage()
         self._spent: dict[str, Usage] = defaultdict(Usage)
         self._lock = threading.Lock()
+
+    def limit(self, caps: Caps, used: Usage) -> None:
+        """Count from now on against further caps, too, in place of those that were given so before.
+
+        Args:
+            caps: The most that may be spent.
+            used: What counts against them already.
+        """
+        with self._lock:
+            self._limits[1:] = [(caps, _less(self._total(), used))]
 
     def by_purpose(self) -> dict[str, Usage]:
         """Return what was spent, by purpose."""
@@ -77,36 +88,45 @@ class Meter:
         return likely
 
     def _check(self, likely: Usage) -> None:
-        used = self._total() + self._reserved
-        tokens, dollars = self._caps.tokens, self._caps.dollars
-        if tokens is not None and used.tokens + likely.tokens > tokens:
-            raise LLMError(
-                f"the budget of {tokens} tokens has {max(0, tokens - used.tokens)} left, and the "
-                f"next call may take {likely.tokens}; raise it to go on with the language model",
-                "budget",
-            )
-        if dollars is None:
-            return
-        if likely.dollars is None or used.dollars is None:
-            raise LLMError(
-                f"the model's price is unknown, so a budget of {dollars:g} dollars cannot be kept; "
-                "set LUTHIER_LLM_INPUT_DOLLARS and LUTHIER_LLM_OUTPUT_DOLLARS, for a million "
-                "tokens each, or a budget of tokens instead",
-                "budget",
-            )
-        if used.dollars + likely.dollars > dollars:
-            raise LLMError(
-                f"the budget of {dollars:g} dollars has {max(0.0, dollars - used.dollars):.4f} "
-                f"left, and the next call may take {likely.dollars:.4f}; raise it to go on with "
-                "the language model",
-                "budget",
-            )
+        for caps, apart in self._limits:
+            _check(caps, _less(self._total() + self._reserved, apart), likely)
 
     def settle(self, purpose: str, reserved: Usage, spent: Usage) -> None:
         """Book what a request has truly cost, and give the reservation back."""
         with self._lock:
             self._reserved = _less(self._reserved, reserved)
             self._spent[purpose] += spent
+
+
+def _check(caps: Caps, used: Usage, likely: Usage) -> None:
+    """See that a call fits into caps.
+
+    Raises:
+        LLMError: If it may cost more than is left.
+    """
+    tokens, dollars = caps.tokens, caps.dollars
+    if tokens is not None and used.tokens + likely.tokens > tokens:
+        raise LLMError(
+            f"the budget of {tokens} tokens has {max(0, tokens - used.tokens)} left, and the "
+            f"next call may take {likely.tokens}; raise it to go on with the language model",
+            "budget",
+        )
+    if dollars is None:
+        return
+    if likely.dollars is None or used.dollars is None:
+        raise LLMError(
+            f"the model's price is unknown, so a budget of {dollars:g} dollars cannot be kept; "
+            "set LUTHIER_LLM_INPUT_DOLLARS and LUTHIER_LLM_OUTPUT_DOLLARS, for a million "
+            "tokens each, or a budget of tokens instead",
+            "budget",
+        )
+    if used.dollars + likely.dollars > dollars:
+        raise LLMError(
+            f"the budget of {dollars:g} dollars has {max(0.0, dollars - used.dollars):.4f} "
+            f"left, and the next call may take {likely.dollars:.4f}; raise it to go on with "
+            "the language model",
+            "budget",
+        )
 
 
 def _less(one: Usage, other: Usage) -> Usage:

@@ -31,6 +31,10 @@ def planner(request: Request) -> Reply:
         if script is None:
             return _say("Which training script do you mean?")
         return _call("look_at_script", script=script[0])
+    if re.search(r"\bconfirm\b", asked, re.I):
+        return _call("confirm_best", repeats=2)
+    if re.search(r"\breport\b", asked, re.I):
+        return _call("write_report")
     if re.search(r"\bbest|result\b", asked, re.I):
         return _call("best_trials")
     if trial := re.search(r"trial (\d+)", asked):

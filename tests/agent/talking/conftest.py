@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,21 @@ from luthier.agent.events import ApprovalNeeded, Event, Text, ToolAnswered
 from luthier.agent.llm.line import Line
 from luthier.agent.llm.settings import Settings
 from luthier.agent.toolbox.desk import Desk, find_desk
+from luthier.app.chat import write_report_page
 from luthier.evals.advisers.faults import Schedule, never
 from luthier.evals.advisers.mind import Mind
 from luthier.evals.advisers.server import Server, serve
 
 TRAIN = """\
-import argparse
+import argparse, random
 p = argparse.ArgumentParser()
 p.add_argument("--lr", type=float, default=0.01, help="learning rate")
 p.add_argument("--width", type=int, default=64)
 p.add_argument("--seed", type=int, default=1)
 args = p.parse_args()
+luck = random.Random(args.seed).gauss(0, 0.001)
 for epoch in range(1, 4):
-    val_acc = 1 - abs(args.lr - 0.02) - 0.1 / epoch
+    val_acc = 1 - abs(args.lr - 0.02) - 0.1 / epoch + luck
     print(f"epoch {epoch} val_loss={1 - val_acc:.4f} val_acc={val_acc:.4f}")
 """
 TUNE = "tune train.py, maximise val_acc, 20 trials"
@@ -55,7 +58,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(TRAIN, encoding="utf-8")
-    desk = find_desk(project, tmp_path / "home")
+    desk = replace(find_desk(project, tmp_path / "home"), write_report=write_report_page)
     yield desk
     for study in desk.ledger.studies():
         owner = desk.ledger.owner(study)

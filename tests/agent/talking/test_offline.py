@@ -97,6 +97,16 @@ def test_a_study_by_commands_alone(talk: Talk, desk: Desk) -> None:
     assert "A single run" in words(best)
     assert "proposed_by" in words(list(dialogue.send("/why 2")))
 
+    repeats = asked(list(dialogue.send("/confirm")))
+    list(dialogue.approve(repeats.id, repeats.digest))
+    until(
+        lambda: study.owner is None and study.state == "finished" and study.trials()[4:],
+        lambda: "the repeats",
+    )
+    assert "A single run" not in words(list(dialogue.send("/best")))
+    assert tools(list(dialogue.send("/report"))) == ["write_report"]
+    assert (desk.workspace.reports / "project.html").exists()
+
 
 def test_a_command_that_ends_something_is_its_own_consent(talk: Talk, desk: Desk) -> None:
     dialogue = talk()

@@ -23,6 +23,7 @@ from luthier.evals.advisers.mind import Called, Reply, Request
 from luthier.evals.advisers.planning import planner
 from luthier.evals.advisers.server import serve
 from luthier.prompts.loading import load, render, tokens_of
+from luthier.tools.study import with_budget
 
 from ..conftest import until
 from .conftest import TUNE, Talk, asked, tools, words
@@ -53,7 +54,21 @@ def test_from_a_sentence_to_the_best_result(talk: Talk, desk: Desk) -> None:
     assert found is not None
     assert f"Best is trial {found.number}" in best
     assert str(found.metrics["val_acc"]) in best
-    assert [a.state for a in dialogue.approvals.all()] == ["rejected", "replaced", "used"]
+    states = ["rejected", "replaced", "used"]
+    assert [a.state for a in dialogue.approvals.all()] == states
+
+    repeats = asked(list(dialogue.send("please confirm it")))
+    assert repeats.tool == "confirm_best"
+    list(dialogue.approve(repeats.id, repeats.digest))
+    until(
+        lambda: study.owner is None and study.state == "finished" and study.trials()[4:],
+        lambda: "the repeats",
+    )
+    confirmed = words(list(dialogue.send("what is the best?")))
+    assert "single run" not in confirmed
+    assert tools(list(dialogue.send("write the report"))) == ["write_report"]
+    assert "of 3" in (desk.workspace.reports / "project.md").read_text(encoding="utf-8")
+    assert [a.state for a in dialogue.approvals.all()] == [*states, "used"]
 
 
 def test_a_planner_that_is_killed_has_a_successor_and_its_study_goes_on(
@@ -174,6 +189,31 @@ def test_a_model_without_money_left_is_lost_as_well(desk: Desk) -> None:
     reasons = [event.reason for event in events if isinstance(event, Interrupted)]
     assert "budget of 10 tokens" in reasons[0]
     assert server.received == []
+
+
+def test_what_is_said_about_a_study_counts_against_its_budget(talk: Talk, desk: Desk) -> None:
+    dialogue = talk(planner)
+    start = asked(list(dialogue.send(TUNE)))
+    draft = dialogue.toolbox.desk.conversations.draft(start.arguments["draft"])
+    assert draft is not None
+    list(dialogue.edit(start.id, {"trials": 2}))
+    study = desk.study("project")
+    until(lambda: study.owner is None, lambda: "the end of the study")
+    writer = desk.ledger.acquire(study.record)
+    writer.change_budget(with_budget(study.spec, {"tokens": 30_000}))
+    writer.release()
+
+    lost = []
+    while not lost:
+        events = list(dialogue.send("how is it going?"))
+        lost = [event.reason for event in events if isinstance(event, Interrupted)]
+    assert "the budget of 30000 tokens" in lost[0]
+    spent = [data for kind, data in dialogue.history() if kind == "spent"]
+    assert 20_000 < sum(data["tokens"] for data in spent if data["study"]) <= 30_000
+
+    again = talk(planner, conversation=dialogue.id)
+    events = list(again.send("how is it going?"))
+    assert any(isinstance(event, Interrupted) for event in events)
 
 
 def repeating(name: str, **arguments: Any) -> Any:
