@@ -51,6 +51,11 @@ from .workflows import Patches, WorkflowsPanel
 from .writing import message, script, write
 
 _TICK_SECONDS = 1.5
+_FILTERED = (
+    "(...given) => { window.luthierFilter(given[2], given[3]); "
+    "return [window.luthierPlace(), ...given.slice(1)]; }"
+)
+"""The filters of the trials are the first controls; they stand in the URL, too."""
 _EMPTY = (
     "There is no study in this workspace yet. Say in the conversation which script to tune, or "
     "begin one under “New study”; the demo is there, too."
@@ -154,10 +159,17 @@ class Page:
             tab.select(self._going_to(name), inputs, **options)
         self._study.input(self._on_study, [*inputs, self._study], **options)
         for panel in self.panels:
+            here = {"js": _FILTERED} if isinstance(panel, TrialsPanel) else {}
             for control in panel.inputs:
                 control.input(  # type: ignore[attr-defined]
-                    self._on_tick, inputs, **options
+                    self._on_tick, inputs, **{**options, **here}
                 )
+        trials = next(panel for panel in self.panels if isinstance(panel, TrialsPanel))
+        blocks.load(
+            lambda place: trials.filters(read_text(place)),
+            self._place,
+            **{**options, "outputs": trials.inputs},
+        )
         acting = [part for panel in self.panels for part in panel.acting]
         for part in (self._head, self.approvals_panel.badge, *acting):
             part.click(self._on_act, inputs, **options)

@@ -26,6 +26,8 @@ APART: tuple[PanelName, ...] = ("start", "workflows", "approvals", "settings")
 
 MOST_COMPARED = 8
 
+LONGEST_FILTER = 500
+
 Number = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
@@ -34,6 +36,11 @@ def _numbers(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return [int(text) for text in value.split(",") if text.isdecimal()]
+
+
+def _words(value: Any) -> Any:
+    """Read `complete,pruned` as it stands in a URL."""
+    return value.split(",") if isinstance(value, str) else value
 
 
 class Place(BaseModel):
@@ -56,11 +63,18 @@ class Place(BaseModel):
     page: Number = 0
     """Of the table of trials, from 0."""
 
+    states: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(default=(), max_length=20)
+    """The states of the trials that the table shows; all if empty."""
+    text: str = Field(default="", max_length=LONGEST_FILTER)
+    """What the trials in the table match."""
+
     def query(self) -> dict[str, str]:
         """Return what of the place differs from the ordinary, as it stands in a URL."""
         data = self.model_dump(exclude_defaults=True)
         if "compare" in data:
             data["compare"] = ",".join(map(str, data["compare"]))
+        if "states" in data:
+            data["states"] = ",".join(data["states"])
         return {name: str(value) for name, value in data.items()}
 
     def since(self, came: Place) -> str:
@@ -73,8 +87,8 @@ class Place(BaseModel):
         return json.dumps(changes)
 
     def elsewhere(self) -> Place:
-        """Return where one is in another study: in the same conversation."""
-        return Place(conversation=self.conversation)
+        """Return where one is in another study: in the same conversation, with the same filters."""
+        return Place(conversation=self.conversation, states=self.states, text=self.text)
 
     def but(self, **changes: Any) -> Place:
         """Return the place with some fields changed."""

@@ -18,7 +18,7 @@ from ...tools.space import Comparison
 from ...tools.spec import StudySpec
 from ..report import clean_tail
 from .acts import act_html
-from .place import PanelName
+from .place import LONGEST_FILTER, PanelName, Place
 from .sight import Sight
 from .writing import message, write
 
@@ -53,14 +53,16 @@ class TrialsPanel:
             states = gr.Dropdown(
                 choices=[(state.replace("_", " "), state) for state in _STATES],
                 multiselect=True,
+                elem_id="lu-states",
                 label="Only these states",
                 min_width=220,
             )
             text = gr.Textbox(
                 label="Only what matches",
                 placeholder="adam    or    lr < 0.01, val_acc > 0.9",
-                max_length=500,
+                max_length=LONGEST_FILTER,
                 min_width=220,
+                elem_id="lu-filter",
             )
         table = act_html("lu-trials")
         comparison = act_html("lu-comparison")
@@ -69,13 +71,16 @@ class TrialsPanel:
         self.outputs: list[Component] = [table, detail, comparison, plot]
         self.acting = [table, detail, comparison, trying]
 
+    def filters(self, place: Place) -> list[Any]:
+        """Return the values of its controls at a place."""
+        return [[state for state in place.states if state in _STATES], place.text]
+
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on."""
         return sight.version, sight.place, values
 
     def render(self, sight: Sight, *values: Any) -> list[Any]:
         """Return the table, the detail, the comparison, and the curves of the open trial."""
-        states, text = values
         place = sight.place
         chosen = [t for t in map(sight.trial, place.compare) if t is not None]
         opened = sight.trial(place.trial)
@@ -86,7 +91,7 @@ class TrialsPanel:
             last = f"the last one is {sight.trials[-1].number}" if sight.trials else "it has none"
             detail = message(f"This study has no trial {place.trial}; {last}.", "problem")
         comparison = _comparison(sight, chosen) if len(chosen) > 1 else ""
-        table = _table(sight, states or [], text or "")
+        table = _table(sight, place.states, place.text)
         plot = _plot(sight, [] if opened is None else [opened, *chosen])
         return [table, detail, comparison, plot]
 

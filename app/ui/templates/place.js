@@ -1,5 +1,13 @@
 // The place stands in the URL, so that a reload or a link comes back to it.
 window.luthierPlace = () => JSON.stringify(Object.fromEntries(new URLSearchParams(location.search)));
+window.luthierFilter = (states, text) => {
+  const url = new URL(location.href);
+  for (const [name, value] of [["states", (states || []).join(",")], ["text", text || ""], ["page", ""]]) {
+    if (value) url.searchParams.set(name, value);
+    else url.searchParams.delete(name);
+  }
+  if (url.href !== location.href) history.replaceState(history.state, "", url);
+};
 window.luthierGo = (text) => {
   const place = JSON.parse(text || "{}");
   const usual = { panel: "trials", sort: "number", descending: true, page: 0 };

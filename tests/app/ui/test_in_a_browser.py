@@ -156,6 +156,22 @@ def test_trials_are_compared_sorted_and_filtered(bench: Bench, page: Open, brows
     until(lambda: browser.execute_script(numbers) == ["1", "2"], "those that match")
 
 
+def test_filters_are_in_the_address(bench: Bench, page: Open, browser: Any) -> None:
+    study = bench.study()
+    for number, value in enumerate([0.5, 0.875, 0.625]):
+        bench.run(study, number, value)
+    page()
+    see(browser, "#lu-trials tr", "complete")
+    field = browser.find_element(By.CSS_SELECTOR, "#lu-filter input, #lu-filter textarea")
+    field.send_keys("acc > 0.6")
+    see(browser, "#lu-trials", "of 2 that match, of 3")
+    until(lambda: "text=acc+%3E+0.6" in place(browser), "the filter in the URL")
+    browser.refresh()
+    see(browser, "#lu-trials", "of 2 that match, of 3")
+    field = browser.find_element(By.CSS_SELECTOR, "#lu-filter input, #lu-filter textarea")
+    until(lambda: field.get_attribute("value") == "acc > 0.6", "the filter in its field")
+
+
 def test_curves_and_analysis_are_drawn(bench: Bench, page: Open, browser: Any) -> None:
     study = bench.study()
     for number in range(12):
