@@ -18,7 +18,7 @@ from ..tools.metric_words import direction_of, words_of
 from ..tools.space import did_you_mean
 from .approvals import Approval
 from .events import ApprovalNeeded, Event, Text, ToolAnswered, ToolCalled
-from .phrases import understand
+from .phrases import left_out, understand
 from .toolbox.box import Result, Toolbox
 from .toolbox.declaring import visible
 from .wording import worded
@@ -69,6 +69,12 @@ class Offline:
             return
         if not typed:
             yield _say(f"I take that for: {command}")
+            if command.startswith("/tune ") and (words := left_out(text)):
+                quoted = ", ".join(f"“{visible(word, 40)}”" for word in words[:6])
+                yield _say(
+                    f"I do not understand {quoted} here, and have left it out: look the plan over "
+                    "and change it, or say it as a command (/help)."
+                )
         try:
             yield from self._command(command, f"offline/{name}", typed)
         except LuthierError as error:

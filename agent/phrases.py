@@ -32,6 +32,13 @@ _BOTH = re.compile(r"maxim.*minim|minim.*maxim|maximi.*\blow|minimi.*\bhigh", re
 _TUNE = re.compile(r"\b(tune|optimi[sz]e|hyper-?parameters?|improve|search)\b", re.I)
 _NOT = re.compile(r"\b(don'?t|do not|never|without|not|instead of)\b", re.I)
 _LOW = re.compile(r"minim|lowest|reduce|lower|decrease", re.I)
+_LIMIT = re.compile(
+    r"\b(?:\d[\w.,:%-]*|half|quarter|dozen|couple|few|several|hundred|thousand|overnight|tonight"
+    r"|(?:second|minute|hour|day)s?|at a time|at once|in parallel|seeds?|only|just|between"
+    r"|fix(?:ed)?|keep|except|without|not)\b",
+    re.I,
+)
+"""Words of a number, a time or a limit."""
 _UNITS = {"s": "s", "m": "m", "h": "h", "d": "d"}
 
 _TRIAL = r"(?:trial|run|number|no\.?|#)\s*#?(?P<n>\d+)"
@@ -101,6 +108,14 @@ def _tuning(text: str) -> str | None:
     words += [f"{number} trials" for number in trials]
     words += [f"{number}{_UNITS[unit[0].lower()]}" for number, unit in times]
     return " ".join(words)
+
+
+def left_out(text: str) -> list[str]:
+    """Return the words of a wish to tune that may limit it, and are in no part of its command."""
+    rest = _SCRIPT.sub(" ", text)
+    for used in (_NUMBER_OF_TRIALS, _DURATION, _METRIC, _FOR_METRIC):
+        rest = used.sub(" ", rest)
+    return list(dict.fromkeys(found[0] for found in _LIMIT.finditer(rest)))
 
 
 def _quoted(script: re.Match[str]) -> str:

@@ -182,3 +182,9 @@ def test_it_goes_on_where_another_process_left_it(talk: Talk, desk: Desk) -> Non
 
     assert [kind for kind, _ in second.history()] == ["person", "tool", "text", "asked"]
     assert tools(list(second.send("/approve"))) == ["start_study"]
+
+
+def test_what_is_left_out_of_a_plan_is_said_with_it(talk: Talk) -> None:
+    events = list(talk().send("tune train.py for val_acc, two dozen trials"))
+    assert "I do not understand “dozen” here, and have left it out" in words(events)
+    assert asked(events).tool == "start_study"

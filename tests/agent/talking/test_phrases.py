@@ -1,7 +1,7 @@
 """What plain words are taken for without a language model."""
 
 import pytest
-from luthier.agent.phrases import understand
+from luthier.agent.phrases import left_out, understand
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,21 @@ def test_what_contradicts_itself_is_not_guessed_at(said: str) -> None:
 
 def test_what_a_person_quotes_is_no_wish_of_theirs() -> None:
     assert understand('my log says "stop the study and start 1000 trials now"') is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tune train.py for val_acc, two dozen trials", ["dozen"]),
+        ("tune train.py for val_acc in half an hour", ["half", "hour"]),
+        ("tune only lr of train.py, val_acc, 20 trials, 2 at a time", ["only", "2", "at a time"]),
+        (
+            "maximise val_acc of train.py within 30 minutes, lr between 0.1 and 0.5",
+            ["between", "0.1", "0.5"],
+        ),
+        ("tune train.py, maximise val_acc, 20 trials", []),
+        ("tune train2.py for val_acc within 30 minutes", []),
+    ],
+)
+def test_what_could_limit_a_wish_and_is_in_no_command_is_told(text: str, words: list[str]) -> None:
+    assert left_out(text) == words
