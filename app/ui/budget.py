@@ -25,7 +25,7 @@ class BudgetPanel:
     """Meters with their forecast, devices with their holders."""
 
     name: PanelName = "budget"
-    title = "Budget and devices"
+    title = "Budget"
 
     def build(self) -> None:
         """Lay out its components, in its tab."""

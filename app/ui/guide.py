@@ -21,6 +21,7 @@ from ...agent.toolbox.desk import Desk
 from ...tools.errors import LuthierError
 from ...tools.metric_words import direction_of, words_of
 from ...tools.recipes.data import BUNDLED
+from ...tools.script import read_script
 from ...tools.section import Seconds
 from ...tools.space import Categorical, Parameter
 from ...tools.spec import StudySpec
@@ -132,6 +133,9 @@ class Guide:
                 )
             form.known_metrics = {m["name"]: m["direction"] for m in read["metrics"]}
             form.choices["metric"] = list(form.known_metrics)
+            guess = read_script(self._desk.path(source)).objective
+            if guess is not None and guess.name in form.known_metrics:
+                form.usually("metric", guess.name)  # a proposal, which the next step shows
         elif source in BUNDLED:
             form.usually("target", "target")
         elif source.endswith(DATA):
@@ -157,8 +161,7 @@ class Guide:
 
     def _metric(self, form: Form) -> None:
         known = form.known_metrics
-        clear = [name for name, direction in known.items() if direction != "unknown"]
-        metric = form.usually("metric", clear[0] if len(clear) == 1 else "")
+        metric = form.get("metric")
         if not metric:
             raise _Wrong("metric", "say which metric decides" + _among(known))
         if metric not in known and not form.get("pattern"):
