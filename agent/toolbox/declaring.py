@@ -46,7 +46,7 @@ class Estimate:
 
     def to_dict(self) -> Answer:
         """Return what is known of it."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: number(value) for name, value in asdict(self).items() if value is not None}
 
 
 class Tool(Section):
