@@ -46,7 +46,8 @@ class Estimate:
 
     def to_dict(self) -> Answer:
         """Return what is known of it."""
-        return {name: number(value) for name, value in asdict(self).items() if value is not None}
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return {n: v if isinstance(v, int) else number(v) for n, v in known.items()}
 
 
 class Tool(Section):
