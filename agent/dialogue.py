@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,6 @@ class Dialogue:
 
     def send(self, text: str) -> Iterator[Event]:
         """Answer what the person said."""
-        self.approvals.policy = self._policy or load_policy(self.desk.workspace)
         self._record("person", text=text)
         yield from self._recorded(self._in_words(self._answer(text)))
         yield Done()
@@ -150,6 +149,7 @@ class Dialogue:
 
     def _after(self, approval: Approval) -> Iterator[Event]:
         """Go on with a call that the person has decided about."""
+        self._follow_policy()
         if approval.call.startswith("mcp/"):
             yield Text("The agent goes on when it calls again.", "offline")
             return
@@ -161,7 +161,11 @@ class Dialogue:
         elif not self.pending():
             yield from self._with_model(planner.resume(), "")
 
+    def _follow_policy(self) -> None:
+        self.approvals.policy = self._policy or load_policy(self.desk.workspace)
+
     def _answer(self, text: str) -> Iterator[Event]:
+        self._follow_policy()
         pending = self.pending()
         if pending and (decided := self._typed_decision(text, pending)) is not None:
             yield from self._after(self.approvals.get(decided))
@@ -216,9 +220,10 @@ class Dialogue:
         """Pass on what the planner does; where its model is lost, go on without."""
         assert self.line is not None
         self._record("heard")
-        meter, study = self.line.meter, self._newest_study()
+        meter, told = self.line.meter, self.history()
+        study = next(filter(None, (study_started(*turn) for turn in reversed(told))), None)
         before = meter.total()
-        meter.limit(*self._budget(study))
+        meter.limit(*self._budget(study, told))
         try:
             yield from events
         except LLMError as error:
@@ -230,22 +235,20 @@ class Dialogue:
                 dollars = spent.dollars - before.dollars
             self._record("spent", study=study, tokens=spent.tokens - before.tokens, dollars=dollars)
 
-    def _newest_study(self) -> str | None:
-        """Return the study that this conversation started last, None if it has started none."""
-        started = [name for turn in self.history() if (name := study_started(*turn))]
-        return started[-1] if started else None
-
-    def _budget(self, name: str | None) -> tuple[Caps, Usage]:
+    def _budget(
+        self, name: str | None, told: Sequence[tuple[str, dict[str, Any]]]
+    ) -> tuple[Caps, Usage]:
         """Return the caps of a study on tokens and dollars, and what counts against them already.
 
         That is what proposes in it has spent, and what was said since it was started.
         """
-        if name is None:
+        ledger = self.desk.ledger
+        study = next((study for study in ledger.studies() if study.name == name), None)
+        if study is None:  # none was started, or it is gone
             return Caps(), Usage()
-        study = self.desk.study(name)
-        said = [data for kind, data in self.history() if kind == "spent" and data["study"] == name]
+        said = [data for kind, data in told if kind == "spent" and data["study"] == name]
         tokens, dollars = (
-            self.desk.ledger.spending(study.record, meter)[0] + sum(d[meter] or 0.0 for d in said)
+            ledger.spending(study, meter)[0] + sum(data[meter] or 0.0 for data in said)
             for meter in ("tokens", "dollars")
         )
         budget = study.spec.budget

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -19,7 +18,7 @@ from .acts import Act, act_html, act_of, plain_html
 from .chat import ChatColumn
 from .place import PanelName
 from .watching import Watch
-from .writing import message, write
+from .writing import digest, message, write
 
 _CAPPED = frozenset({"start_study", "resume_study"})
 """The tools whose caps can be raised."""
@@ -78,7 +77,7 @@ class ApprovalsPanel:
                 asked = waiting(desk.conversations, desk.person)
         except LuthierError as error:
             return [gr.skip(), message(str(error), "problem"), gr.skip(), ""]
-        now = _digest([(conversation, a.id, a.digest) for conversation, a in asked])
+        now = digest([(conversation, a.id, a.digest) for conversation, a in asked])
         if now == seen:
             return [gr.skip()] * 4
         cards = [self._card(conversation, approval) for conversation, approval in asked]
@@ -173,7 +172,3 @@ def _written(value: float | None, missing: str = "not known yet", *, seconds: bo
     if value is None:
         return missing
     return seconds_text(value) if seconds else number_text(value)
-
-
-def _digest(what: object) -> str:
-    return hashlib.blake2b(repr(what).encode(), digest_size=8).hexdigest()

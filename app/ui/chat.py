@@ -21,7 +21,7 @@ from ..tables import number_text, plain_lines, seconds_text
 from .acts import Act, act_html, plain_html
 from .talking import UPLOADS, Live, Talks, View
 from .watching import Watch
-from .writing import cut, message, write
+from .writing import cut, digest, message, write
 
 _TICK_SECONDS = 0.4
 _LONGEST_ANSWER = 6_000
@@ -117,7 +117,7 @@ class ChatColumn:
         except LuthierError as error:
             after = Shown(live=message(str(error), "problem"), list="[]")
             values[5] = gr.Timer(active=False)
-        digests = Shown(*map(_digest, after))
+        digests = Shown(*map(digest, after))
         for at, (new, old) in enumerate(zip(digests[:4], before[:4], strict=True)):
             if new != old:
                 values[at] = after[at]
@@ -312,9 +312,3 @@ def _read_shown(seen: str) -> Shown:
         return Shown(*map(str, data)) if len(data) == len(Shown._fields) else Shown()
     except (ValueError, TypeError):
         return Shown()
-
-
-def _digest(text: str) -> str:
-    from hashlib import blake2b
-
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

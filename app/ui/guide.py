@@ -20,7 +20,7 @@ from ...agent.toolbox.declaring import Answer
 from ...agent.toolbox.desk import Desk
 from ...tools.errors import LuthierError
 from ...tools.metric_words import direction_of, words_of
-from ...tools.recipes.data import BUNDLED
+from ...tools.recipes.data import BUNDLED, SUFFIXES
 from ...tools.script import read_script
 from ...tools.section import Seconds
 from ...tools.space import Categorical, Parameter
@@ -31,7 +31,6 @@ from .start import Starting
 from .talking import Talks
 from .writing import write
 
-DATA = (".csv", ".parquet", ".npz")
 _STEPS = 4
 _TRIALS = "50"
 _MOST_TRIALS = 100_000
@@ -138,11 +137,11 @@ class Guide:
                 form.usually("metric", guess.name)  # a proposal, which the next step shows
         elif source in BUNDLED:
             form.usually("target", "target")
-        elif source.endswith(DATA):
+        elif source.endswith(SUFFIXES):
             seen = self._call("source", "look_at_data", data=source)
             form.choices["target"] = list(seen.get("described", {}))
         else:
-            kinds = ", ".join(DATA)
+            kinds = ", ".join(SUFFIXES)
             raise _Wrong(
                 "source",
                 f"name a training script (.py), a data file ({kinds}), or one of "

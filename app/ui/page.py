@@ -6,7 +6,6 @@ of a tab: it can be killed and started again in the middle of everything.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +47,7 @@ from .talking import Talks
 from .trials import TrialsPanel
 from .watching import Watch
 from .workflows import Patches, WorkflowsPanel
-from .writing import message, script, write
+from .writing import digest, message, script, write
 
 _TICK_SECONDS = 1.5
 _FILTERED = (
@@ -377,15 +376,15 @@ class Page:
 
     def _tell(self, text: str, shown: dict[str, str], filled: list[Any]) -> None:
         """Say instead of a study what is the matter; what was shown of it last stays."""
-        if shown.get("head") != _digest(text):
-            shown["head"] = _digest(text)
+        if shown.get("head") != digest(text):
+            shown["head"] = digest(text)
             filled[5] = message(text, "problem")
 
     def _fill_list(self, here: Place, shown: dict[str, str], filled: list[Any]) -> None:
         listed = self.watch.studies()
-        digest = _digest((listed, here.study))
-        if shown.get("list") != digest:
-            shown["list"] = digest
+        lists = digest((listed, here.study))
+        if shown.get("list") != lists:
+            shown["list"] = lists
             choices = [(f"{study.name} – {study.state}", study.name) for study in listed]
             names = [study.name for study in listed]
             filled[3] = gr.Dropdown(
@@ -401,27 +400,27 @@ class Page:
         study = self.watch.study_named(here.study)
         sight = Sight(study, self.watch.look(here.study), here)
         head = _head(sight) if here.panel not in APART else ""
-        if shown.get("head") != _digest(head):
-            shown["head"] = _digest(head)
+        if shown.get("head") != digest(head):
+            shown["head"] = digest(head)
             filled[5] = head
         first, at = 0, len(self._shared)
         for panel in self.panels:
             given = values[first : first + len(panel.inputs)]
             if panel.name == here.panel:
-                digest = _digest((here, panel.key(sight, *given)))
-                if shown.get(panel.name) != digest:
-                    shown[panel.name] = digest
+                shows = digest((here, panel.key(sight, *given)))
+                if shown.get(panel.name) != shows:
+                    shown[panel.name] = shows
                     filled[at : at + len(panel.outputs)] = self._rendered(
-                        panel, digest, sight, given
+                        panel, shows, sight, given
                     )
             first, at = first + len(panel.inputs), at + len(panel.outputs)
 
-    def _rendered(self, panel: Panel, digest: str, sight: Sight, given: Any) -> list[Any]:
+    def _rendered(self, panel: Panel, shown: str, sight: Sight, given: Any) -> list[Any]:
         """Fill a panel in; tabs that look at the same thing share it."""
         known, values = self._last.get(panel.name, ("", []))
-        if known != digest:
+        if known != shown:
             values = panel.render(sight, *given)
-            self._last[panel.name] = digest, values
+            self._last[panel.name] = shown, values
         return values
 
 
@@ -483,10 +482,6 @@ def _read_seen(seen: str) -> dict[str, str]:
     except ValueError:
         data = {}
     return {k: str(data[k]) for k in ("list", "head", *PANELS) if k in data}
-
-
-def _digest(what: object) -> str:
-    return hashlib.blake2b(repr(what).encode(), digest_size=8).hexdigest()
 
 
 def page_script() -> str:

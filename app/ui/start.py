@@ -16,6 +16,7 @@ import gradio as gr
 from ...agent.worker import check_study, start_detached
 from ...tools.errors import LuthierError
 from ...tools.first_spec import draft_spec
+from ...tools.recipes.data import SUFFIXES
 from ...tools.spec import SpecError, StudySpec, read_spec
 from ...tools.study import Study, open_or_create
 from ..demo import demo_spec, open_demo
@@ -56,7 +57,7 @@ class Starting:
 
     def tables(self) -> list[str]:
         """Return the data files of the project, those nearest to its root first."""
-        return self._files((".csv", ".parquet", ".npz"))
+        return self._files(SUFFIXES)
 
     def _files(self, suffixes: tuple[str, ...]) -> list[str]:
         found = itertools.islice(_found(self.project, _DEPTH, suffixes), _MOST_SCRIPTS)

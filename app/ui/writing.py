@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,11 @@ LONGEST = 60
 """Characters of a name or a value that stand in a table."""
 _LONGEST_LINE = 600
 """Characters of a reason or a line of a log."""
+
+
+def digest(what: object) -> str:
+    """Return what differs whenever what is shown does."""
+    return hashlib.blake2b(repr(what).encode(), digest_size=8).hexdigest()
 
 
 def write(template: str, **values: Any) -> str:

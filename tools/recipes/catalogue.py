@@ -103,3 +103,6 @@ def adamw(
 OPTIMIZERS: dict[str, Builder] = {"sgd": sgd, "adam": adam, "adamw": adamw}
 """Name to builder: (parameters, settings) -> optimiser. Settings hold `learning_rate`,
 `weight_decay` and, for sgd, `momentum`."""
+
+STATES: dict[str, int] = {"sgd": 1, "adam": 2, "adamw": 2}
+"""Name to how many copies of the weights the optimiser keeps: momentum, or two moments."""

@@ -23,7 +23,8 @@ Task = Literal["classification", "regression"]
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 """Real data sets that scikit-learn ships; `digits` has images of 8x8 pixels."""
 
-_SUFFIXES = (".csv", ".parquet", ".npz")
+SUFFIXES = (".csv", ".parquet", ".npz")
+"""How the names of data files end."""
 _ROWS_PER_CLASS = 3
 
 
@@ -80,9 +81,9 @@ def has_images(source: str) -> bool:
 
 def _existing(source: str) -> Path:
     path = Path(source).expanduser()
-    if path.suffix not in _SUFFIXES:
+    if path.suffix not in SUFFIXES:
         if path.suffix or len(path.parts) > 1:
-            raise ValueError(f"data file {source!r} must end in one of {', '.join(_SUFFIXES)}")
+            raise ValueError(f"data file {source!r} must end in one of {', '.join(SUFFIXES)}")
         raise ValueError(f"unknown data set {source!r}" + did_you_mean(source, BUNDLED))
     if not path.is_file():
         raise ValueError(f"data file {str(path.absolute())!r} does not exist")

@@ -21,13 +21,12 @@ from torch import Tensor, nn
 
 from ..executors.processes import resident_bytes
 from . import data, models, splits, supervised
+from .catalogue import STATES
 from .data import Task
 from .training import EVALUATION_BATCH, loss_of
 
-_STATES = {"sgd": 1, "adam": 2, "adamw": 2}
-"""Copies of the weights that an optimiser keeps."""
 _CUDA_BYTES = 300 << 20
-"""What a CUDA context and cuBLAS take at least, before any tensor."""
+"""What a CUDA context and cuBLAS take before any tensor: assumed, and low, for want of a device."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def needed_bytes(
         network = models.build(options.model, base.input_shape, base.outputs, settings)
     weights = _bytes([*network.parameters(), *network.buffers()])
     trainable = _bytes(network.parameters())
-    state = _STATES[settings["optimizer"]] * trainable
+    state = STATES[settings["optimizer"]] * trainable
     step = _step(network, base, settings)
     evaluating = step.largest_layer * _part(base.validation_rows, EVALUATION_BATCH) // step.rows
     if cuda:  # activations are of half precision there
