@@ -15,8 +15,7 @@ from typing import Any
 from ..tools.errors import LuthierError
 from ..tools.spec import StudySpec, parse_spec
 
-_VERSION = 1
-_TABLES = """
+_FIRST = """
 CREATE TABLE conversations (
     id TEXT PRIMARY KEY, person TEXT NOT NULL, created_at REAL NOT NULL
 );
@@ -37,6 +36,14 @@ CREATE TABLE approvals (
 );
 CREATE INDEX approvals_of ON approvals (conversation, call);
 """
+_PREFERENCES = """
+CREATE TABLE preferences (
+    id INTEGER PRIMARY KEY, person TEXT NOT NULL, words TEXT NOT NULL, UNIQUE (person, words)
+)
+"""
+_VERSIONS = (_FIRST, _PREFERENCES)
+"""What each version of the database adds to the one before."""
+MOST_PREFERENCES = 10
 
 
 class ConversationError(LuthierError, RuntimeError):
@@ -51,6 +58,15 @@ class Draft:
     spec: StudySpec
     folder: Path
     """Where its trials are to run."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What a person asked to be remembered."""
+
+    id: int
+    words: str
+    """Their own."""
 
 
 class Conversations:
@@ -69,15 +85,15 @@ class Conversations:
             raise ConversationError(f"cannot create {str(path.parent)!r}: {error}") from None
         with self.write() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
+            if version > len(_VERSIONS):
                 raise ConversationError(
                     f"{str(path)!r} was written by a newer Luthier; upgrade Luthier, or choose "
                     "another workspace with LUTHIER_HOME"
                 )
-            if version < _VERSION:
-                for statement in _TABLES.split(";"):
+            if version < len(_VERSIONS):
+                for statement in ";".join(_VERSIONS[version:]).split(";"):
                     db.execute(statement)
-                db.execute(f"PRAGMA user_version = {_VERSION}")
+                db.execute(f"PRAGMA user_version = {len(_VERSIONS)}")
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -175,6 +191,53 @@ class Conversations:
         with self.read() as db:
             return [(r["kind"], json.loads(r["data"])) for r in db.execute(query, (conversation,))]
 
+    def has_said(self, person: str, words: str) -> bool:
+        """Tell whether a person has said these words, one after the other, in what they last said.
+
+        Case, and how much space is between them, do not matter.
+        """
+        query = """
+            SELECT json_extract(data, '$.text') AS text FROM turns JOIN conversations
+            ON conversation = conversations.id WHERE person = ? AND kind = 'person'
+            ORDER BY turns.id DESC LIMIT 200
+        """
+        with self.read() as db:
+            rows = db.execute(query, (person,)).fetchall()
+        return any(_plain(words) in _plain(row["text"]) for row in rows)
+
+    def preferences(self, person: str) -> list[Preference]:
+        """Return what a person asked to be remembered, newest first."""
+        query = "SELECT id, words FROM preferences WHERE person = ? ORDER BY id DESC"
+        with self.read() as db:
+            return [Preference(row["id"], row["words"]) for row in db.execute(query, (person,))]
+
+    def remember(self, person: str, words: str) -> None:
+        """Keep a preference; the same one twice is one.
+
+        Raises:
+            ConversationError: If there are as many as are kept.
+        """
+        with self.write() as db:
+            query = "SELECT count(*) AS kept FROM preferences WHERE person = ? AND words != ?"
+            if db.execute(query, (person, words)).fetchone()["kept"] >= MOST_PREFERENCES:
+                raise ConversationError(
+                    f"{MOST_PREFERENCES} preferences are remembered, and no more; forget one first"
+                )
+            db.execute(
+                "INSERT OR IGNORE INTO preferences (person, words) VALUES (?, ?)", (person, words)
+            )
+
+    def forget(self, person: str, id: int) -> None:
+        """Forget a preference.
+
+        Raises:
+            ConversationError: If this person has none of that number.
+        """
+        with self.write() as db:
+            query = "DELETE FROM preferences WHERE person = ? AND id = ?"
+            if db.execute(query, (person, id)).rowcount == 0:
+                raise ConversationError(f"there is no preference {id}")
+
     def keep_draft(self, spec: StudySpec, folder: Path) -> Draft:
         """Keep a draft; the same one twice is one."""
         key = f"{spec.name}@{spec.content_hash()[:10]}"
@@ -198,6 +261,10 @@ class Conversations:
         query = "SELECT * FROM drafts ORDER BY created_at DESC LIMIT ?"
         with self.read() as db:
             return [_draft(row) for row in db.execute(query, (most,))]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _draft(row: sqlite3.Row) -> Draft:

@@ -18,13 +18,14 @@ from ..tools.metric_words import direction_of, words_of
 from ..tools.space import did_you_mean
 from .approvals import Approval
 from .events import ApprovalNeeded, Event, Text, ToolAnswered, ToolCalled
-from .phrases import left_out, understand
+from .phrases import left_out, understand, usual_budget
 from .toolbox.box import Result, Toolbox
 from .toolbox.declaring import visible
 from .wording import worded
 
 _HINT = "/help says what I can do without a language model."
 _DURATION = re.compile(r"\d+(?:\.\d+)?[smhd]")
+_REMEMBER = re.compile(r"/remember\s+(.+)", re.S)
 Arguments = dict[str, Any]
 
 
@@ -81,6 +82,9 @@ class Offline:
             yield _say(f"{visible(error, 1000)}.")
 
     def _command(self, text: str, call: str, typed: bool) -> Iterator[Event]:
+        if found := _REMEMBER.fullmatch(text):  # apostrophes of plain words are no quotation marks
+            yield from self._do("preferences", {"remember": found[1]}, call, consents=False)
+            return
         try:
             name, *words = shlex.split(text[1:]) or [""]
         except ValueError:
@@ -93,7 +97,7 @@ class Offline:
             arguments = command.read(words)
             yield from self._do(command.tool, arguments, call, consents=command.consents and typed)
         else:
-            known = ["help", "tune", *COMMANDS]
+            known = ["help", "tune", "remember", *COMMANDS]
             yield _say(f"There is no /{visible(name)}{did_you_mean(name, known)}. {_HINT}")
 
     def decided(self, approval: Approval) -> Iterator[Event]:
@@ -118,11 +122,20 @@ class Offline:
                 )
             asked["direction"] = direction
         if not asked.keys() & {"trials", "wall_time"}:
-            asked["trials"] = 50
+            asked |= yield from self._usual_budget(asked["script"])
         drafted = yield from self._run("draft_from_script", asked, f"{call}/draft")
         if not drafted.failed:
             arguments = {"draft": drafted.answer["draft"]}
             yield from self._do("start_study", arguments, call, consents=False)
+
+    def _usual_budget(self, script: str) -> Generator[Event, None, Arguments]:
+        """Return how much a study may take whose person did not say it now."""
+        desk = self._toolbox.desk
+        for preference in desk.conversations.preferences(desk.person):
+            if words := usual_budget(preference.words):
+                yield _say(f"You said no budget; I go by your preference: “{preference.words}”.")
+                return read_tune([script, *" ".join(words).split()])
+        return {"trials": 50}
 
     def _only_metric(self, script: str) -> Arguments:
         """Return the metric of a script that prints just one to optimise."""
@@ -162,6 +175,7 @@ def help_text() -> str:
     rows = [("/tune SCRIPT [METRIC] [maximize|minimize] [20 trials] [30m]", "tune a script")]
     rows += [(command.usage, command.help) for command in COMMANDS.values()]
     rows += [
+        ("/remember WORDS", "a lasting preference, such as: at most 30 minutes"),
         ("/approve [ID]", "say yes to what I ask"),
         ("/edit [ID] trials=10 ...", "say yes to other values"),
         ("/reject [ID] REASON", "say no"),
@@ -272,6 +286,12 @@ def _retry(words: list[str]) -> Arguments:
     return {"outcomes": words[:1]} | _study(words[1:])
 
 
+def _forget(words: list[str]) -> Arguments:
+    if len(words) != 1 or not words[0].isdecimal():
+        raise UsageError("say which one, by its number; /preferences shows them")
+    return {"forget": int(words[0])}
+
+
 def _one(name: str) -> Callable[[list[str]], Arguments]:
     def read(words: list[str]) -> Arguments:
         if len(words) != 1:
@@ -318,5 +338,7 @@ COMMANDS = {
     "script": Command("/script FILE", "what a script declares", "look_at_script", _one("script")),
     "data": Command("/data FILE", "what a data file holds", "look_at_data", _one("data")),
     "draft": Command("/draft DRAFT", "a draft, or a study's spec", "show_draft", _one("draft")),
+    "preferences": Command("/preferences", "what I remember of you", "preferences", _nothing),
+    "forget": Command("/forget NUMBER", "forget a preference", "preferences", _forget),
     "start": Command("/start DRAFT", "start a draft", "start_study", _one("draft")),
 }

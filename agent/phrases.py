@@ -28,6 +28,9 @@ _DECLARED = re.compile(r"parameters?\b|metrics?\b|prints?\b|look at|describe", r
 _OF_ONE_TRIAL = re.compile(r"\b(?:each|per|single|one|every|a)\s+(?:trial|run)\b", re.I)
 _DATA = re.compile(r"[^\s\"'`]+\.(?:csv|parquet|npz)\b")
 _QUOTATION = re.compile(r"\"[^\"]{20,}\"|(?<!\w)'[^']{20,}'(?!\w)")
+_REMEMBER = re.compile(
+    r"\s*(?:please,?\s+)?(?:remember|from now on)\b(?:\s+that\b)?[\s:,]*(.+)", re.I | re.S
+)
 _BOTH = re.compile(r"maxim.*minim|minim.*maxim|maximi.*\blow|minimi.*\bhigh", re.I | re.S)
 _TUNE = re.compile(r"\b(tune|optimi[sz]e|hyper-?parameters?|improve|search)\b", re.I)
 _NOT = re.compile(r"\b(don'?t|do not|never|without|not|instead of)\b", re.I)
@@ -82,6 +85,8 @@ def understand(text: str) -> str | None:
     """
     if len(text) > 1000:
         return None
+    if lasting := _REMEMBER.fullmatch(text):
+        return f"/remember {lasting[1]}"
     command = _tuning(text)
     if command is None and _SCRIPT.search(text) is None:
         plain = _QUOTATION.sub(" ", text)  # what others said is no wish
@@ -99,15 +104,27 @@ def _tuning(text: str) -> str | None:
         return None
     rest = text.replace(script[0], " ")
     metric = _metric(rest)
-    trials, times = set(_NUMBER_OF_TRIALS.findall(rest)), set(_DURATION.findall(rest))
-    if not (_TUNE.search(rest) or metric):
+    budget = budget_in(rest)
+    if not (_TUNE.search(rest) or metric) or budget is None or _BOTH.search(rest):
+        return None  # which of two holds is the person's to say
+    return " ".join(["/tune", _quoted(script), *metric, *budget])
+
+
+def budget_in(text: str) -> list[str] | None:
+    """Return how much a study may take, as words of a command: `20 trials`, `30m`.
+
+    None if two such numbers contradict each other, or they are of one trial.
+    """
+    trials, times = set(_NUMBER_OF_TRIALS.findall(text)), set(_DURATION.findall(text))
+    if len(trials) > 1 or len(times) > 1 or _OF_ONE_TRIAL.search(text):
         return None
-    if len(trials) > 1 or len(times) > 1 or _OF_ONE_TRIAL.search(rest) or _BOTH.search(rest):
-        return None  # which of them holds, or for what, is the person's to say
-    words = ["/tune", _quoted(script), *metric]
-    words += [f"{number} trials" for number in trials]
-    words += [f"{number}{_UNITS[unit[0].lower()]}" for number, unit in times]
-    return " ".join(words)
+    words = [f"{number} trials" for number in trials]
+    return words + [f"{number}{_UNITS[unit[0].lower()]}" for number, unit in times]
+
+
+def usual_budget(preference: str) -> list[str]:
+    """Return what a lasting preference says of how much any study may take, as `budget_in`."""
+    return [] if _NOT.search(preference) else budget_in(preference) or []
 
 
 def left_out(text: str) -> list[str]:

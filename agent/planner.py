@@ -17,17 +17,16 @@ from langchain.agents.middleware import (
     AgentMiddleware,
     HumanInTheLoopMiddleware,
     InterruptOnConfig,
-    ModelCallLimitMiddleware,
     ModelRequest,
     ModelResponse,
     SummarizationMiddleware,
-    ToolCallLimitMiddleware,
 )
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
     BaseMessage,
     HumanMessage,
+    SystemMessage,
     ToolCall,
     ToolMessage,
 )
@@ -42,6 +41,7 @@ from pydantic import SecretStr
 from ..prompts.loading import tokens_of
 from ..tools.errors import LuthierError
 from .approvals import Approval
+from .conversations import Conversations
 from .events import ApprovalNeeded, Event, Text, ToolAnswered, ToolCalled
 from .llm.answers import LLMError
 from .llm.failures import detail_of
@@ -52,16 +52,20 @@ from .toolbox.declaring import Tool
 
 MOST_CALLS = 20
 """Calls of the model in one turn."""
-_MOST_TOOLS = 40
+MOST_TOOLS = 40
+"""Calls of tools in one turn."""
 _SAME = 3
 """So many equal calls with equal answers in one turn are a loop."""
 _TRIGGER_TOKENS = 12_000
 _KEPT_TOKENS = 5_000
 _LONGEST_ANSWER = 2048
-_SPEAKERS = ("model", "ModelCallLimitMiddleware", "ToolCallLimitMiddleware")
 _LOOPING = (
     "I called the same tool several times and got the same answer each time, so I stop here. What "
     "should I do?"
+)
+_TOO_LONG = (
+    f"I have reached the limit of one turn, {MOST_CALLS} calls of the model or {MOST_TOOLS} of "
+    "tools, so I stop here. Shall I go on?"
 )
 _CUT_OFF = (
     '{"error": "Luthier was ended while this ran, so nobody knows whether it was done; look before '
@@ -114,15 +118,12 @@ class Planner:
                 trim_tokens_to_summarize=None,
                 summarizer=lambda _: recall(self._store, conversation, toolbox.approvals),
             ),
-            ModelCallLimitMiddleware(run_limit=MOST_CALLS, exit_behavior="end"),
-            ToolCallLimitMiddleware(run_limit=_MOST_TOOLS, exit_behavior="end"),
-            _Limits(line),
+            _ModelCalls(line, self._store, toolbox.desk.person),
             HumanInTheLoopMiddleware(guarded),
         ]
         self._graph = create_agent(
             model,
             [_langchain_tool(tool, toolbox) for tool in TOOLS],
-            system_prompt=system_prompt(),
             middleware=middleware,
             checkpointer=SqliteSaver(self._database),
         )
@@ -231,33 +232,52 @@ class Planner:
             self._graph.update_state(self._config, {"messages": cut}, as_node="tools")
 
 
-class _Limits(AgentMiddleware[Any, Any, Any]):
-    """Meters the model's calls under a purpose of their own, and ends loops."""
+class _ModelCalls(AgentMiddleware[Any, Any, Any]):
+    """Tells the model what is always told, meters its calls, and ends turns that go too far.
 
-    def __init__(self, line: Line) -> None:
+    langchain's own limits are steps of the graph, each with a checkpoint, before the first word.
+    """
+
+    def __init__(self, line: Line, store: Conversations, person: str) -> None:
         super().__init__()
         self._line = line
+        self._store = store
+        self._person = person
 
     def wrap_model_call(
         self,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ModelResponse[Any]:
-        if loops(request.messages):
+        turn = _this_turn(request.messages)
+        if loops(turn):
             return ModelResponse([AIMessage(_LOOPING)])
+        said = [message for message in turn if isinstance(message, AIMessage)]
+        if len(said) >= MOST_CALLS:
+            return ModelResponse([AIMessage(_TOO_LONG)])
+        told = SystemMessage(system_prompt(self._store.preferences(self._person)))
         with self._line.call("planner"):
-            return handler(request)
+            response = handler(request.override(system_message=told))
+        said += [message for message in response.result if isinstance(message, AIMessage)]
+        if sum(len(message.tool_calls) for message in said) > MOST_TOOLS:
+            return ModelResponse([AIMessage(_TOO_LONG)])
+        return response
+
+
+def _this_turn(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    """Return what has come since the person spoke."""
+    spoke = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    return messages[spoke[-1] + 1 :] if spoke else messages
 
 
 def loops(messages: Sequence[BaseMessage]) -> bool:
-    """Tell whether, since the person spoke, one call came to the same answer again and again.
+    """Tell whether in one turn the same call came to the same answer again and again.
 
     To ask the same again and get another answer is to watch something, and no loop.
     """
-    spoke = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
     calls: dict[str, str] = {}
     seen: Counter[tuple[str, str]] = Counter()
-    for message in messages[spoke[-1] + 1 :] if spoke else messages:
+    for message in messages:
         if isinstance(message, AIMessage):
             for call in message.tool_calls:
                 key = json.dumps([call["name"], call["args"]], sort_keys=True, default=str)
@@ -290,8 +310,7 @@ def _count(messages: Iterable[Any]) -> int:
 def _heard(data: tuple[Any, dict[str, Any]]) -> Iterator[Event]:
     """Yield what the model says, piece by piece."""
     message, about = data
-    speaks = about.get("langgraph_node", "").startswith(_SPEAKERS)
-    if speaks and isinstance(message, AIMessage) and message.text:
+    if about.get("langgraph_node") == "model" and isinstance(message, AIMessage) and message.text:
         yield Text(message.text, "planner")
 
 

@@ -6,10 +6,11 @@ It is made of the record and the ledger, not of an earlier reminder, so nothing 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from ..prompts.loading import render
 from .approvals import Approvals
-from .conversations import Conversations
+from .conversations import Conversations, Preference
 from .toolbox.drafting import spec_summary
 
 _FIRST = 2
@@ -36,6 +37,7 @@ def recall(store: Conversations, conversation: str, approvals: Approvals) -> str
     drafts = [f"{d.key}: {json.dumps(spec_summary(d.spec))}" for d in store.drafts(3)]
     prompt = render(
         "planner",
+        preferences="",
         said="\n".join(said),
         drafts="\n".join(drafts),
         approvals="\n".join(reversed(asked)),
@@ -44,7 +46,8 @@ def recall(store: Conversations, conversation: str, approvals: Approvals) -> str
     return prompt.messages[1].content
 
 
-def system_prompt() -> str:
-    """Return what a planner is told before everything else; it is always the same."""
-    prompt = render("planner", said="", drafts="", approvals="", answers="")
+def system_prompt(preferences: Sequence[Preference] = ()) -> str:
+    """Return what a planner is told before everything else; only the preferences ever change."""
+    kept = "\n".join(f"{preference.id}. {preference.words}" for preference in preferences)
+    prompt = render("planner", preferences=kept, said="", drafts="", approvals="", answers="")
     return prompt.messages[0].content

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from ...tools.errors import LuthierError
 from ...tools.space import did_you_mean
 from ..approvals import Approval, Approvals
-from . import drafting, explaining, looking, running
+from . import drafting, explaining, looking, remembering, running
 from .declaring import Answer, Tool, ToolError, bounded, visible
 from .desk import Desk
 
@@ -45,6 +45,7 @@ TOOLS: tuple[type[Tool], ...] = (
     explaining.ParameterImportance,
     explaining.WriteReport,
     explaining.ExportWinner,
+    remembering.Preferences,
 )
 _BY_NAME = {tool.tool_name(): tool for tool in TOOLS}
 GUARDED = frozenset({"spends", "destroys"})

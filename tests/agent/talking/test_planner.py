@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from luthier.agent.conversations import MOST_PREFERENCES, Preference
 from luthier.agent.dialogue import Dialogue
 from luthier.agent.events import Done, Interrupted, ToolAnswered
 from luthier.agent.llm.line import Line
 from luthier.agent.llm.metering import Caps
 from luthier.agent.llm.settings import Settings
-from luthier.agent.planner import MOST_CALLS, Planner
+from luthier.agent.planner import MOST_CALLS, MOST_TOOLS, Planner
 from luthier.agent.recall import system_prompt
 from luthier.agent.toolbox.box import TOOLS
 from luthier.agent.toolbox.desk import Desk
@@ -78,6 +79,7 @@ def test_a_planner_that_is_killed_has_a_successor_and_its_study_goes_on(
     code = """
 import os, signal, sys
 from pathlib import Path
+from luthier.agent.conversations import MOST_PREFERENCES, Preference
 from luthier.agent.dialogue import Dialogue
 from luthier.agent.events import ApprovalNeeded, ToolAnswered
 from luthier.agent.llm.line import Line
@@ -239,6 +241,16 @@ def test_a_turn_has_a_largest_number_of_calls(talk: Talk) -> None:
     assert "limit" in words(events)
 
 
+def test_so_many_tools_at_once_are_not_called(talk: Talk) -> None:
+    def mind(request: Request) -> Reply:
+        return Reply(("",), calls=(Called("list_studies", {}),) * (MOST_TOOLS + 1))
+
+    events = list(talk(mind).send("how is it going"))
+
+    assert tools(events) == []
+    assert "limit of one turn" in words(events)
+
+
 def test_an_unknown_tool_or_value_is_answered_with_the_valid_ones(talk: Talk) -> None:
     def mind(request: Request) -> Reply:
         if request.answered[-1]:
@@ -283,7 +295,8 @@ def test_what_is_always_sent_is_short() -> None:
         {"name": tool.tool_name(), "description": tool.description(), **tool.declaration()}
         for tool in TOOLS
     ]
-    assert tokens_of(system_prompt()) + tokens_of(json.dumps(declared)) <= 6000
+    kept = [Preference(100 + number, "\u20ac" * 120) for number in range(MOST_PREFERENCES)]
+    assert tokens_of(system_prompt(kept)) + tokens_of(json.dumps(declared)) <= 6000
 
 
 def test_the_reminder_has_a_largest_size_whatever_was_said() -> None:
