@@ -181,8 +181,7 @@ class Dialogue:
         elif planner.waits:
             yield from self._with_model(planner.resume(), text)
         else:
-            planner.tell(self._untold())
-            yield from self._with_model(planner.send(text), text)
+            yield from self._with_model(planner.send(text, self._untold()), text)
 
     def _in_words(self, events: Iterator[Event]) -> Iterator[Event]:
         """Say what the person got wrong, rather than raise it."""
@@ -242,9 +241,11 @@ class Dialogue:
 
         That is what proposes in it has spent, and what was said since it was started.
         """
+        if name is None:
+            return Caps(), Usage()
         ledger = self.desk.ledger
         study = next((study for study in ledger.studies() if study.name == name), None)
-        if study is None:  # none was started, or it is gone
+        if study is None:  # it is gone
             return Caps(), Usage()
         said = [data for kind, data in told if kind == "spent" and data["study"] == name]
         tokens, dollars = (

@@ -132,14 +132,21 @@ class Planner:
         """Close the database."""
         self._database.close()
 
-    def send(self, text: str) -> Iterator[Event]:
+    def send(self, text: str, untold: Sequence[tuple[str, str]] = ()) -> Iterator[Event]:
         """Answer what the person said.
+
+        Args:
+            text: What they said.
+            untold: What was said before it while the model was away, as role and text.
 
         Raises:
             LLMError: If the model is lost; what was done until then is kept.
         """
         self._mend()
-        yield from self._stream({"messages": [HumanMessage(text)]})
+        told: list[BaseMessage] = [
+            HumanMessage(said) if role == "person" else AIMessage(said) for role, said in untold
+        ]
+        yield from self._stream({"messages": [*told, HumanMessage(text)]})
 
     def resume(self) -> Iterator[Event]:
         """Go on once the person has decided about all that was asked.
@@ -154,15 +161,6 @@ class Planner:
     def waits(self) -> bool:
         """Whether it stopped to ask the person something."""
         return bool(self._graph.get_state(self._config).interrupts)
-
-    def tell(self, messages: Sequence[tuple[str, str]]) -> None:
-        """Make known what was said while the model was away, as role and text."""
-        self._mend()
-        told: list[BaseMessage] = [
-            HumanMessage(text) if role == "person" else AIMessage(text) for role, text in messages
-        ]
-        if told:
-            self._graph.update_state(self._config, {"messages": told}, as_node="model")
 
     def _stream(self, given: Any) -> Iterator[Event]:
         try:
@@ -232,6 +230,19 @@ class Planner:
             self._graph.update_state(self._config, {"messages": cut}, as_node="tools")
 
 
+_DECLARED = [
+    {
+        "type": "function",
+        "function": {
+            "name": tool.tool_name(),
+            "description": tool.description(),
+            "parameters": tool.declaration(),
+        },
+    }
+    for tool in TOOLS
+]
+
+
 class _ModelCalls(AgentMiddleware[Any, Any, Any]):
     """Tells the model what is always told, meters its calls, and ends turns that go too far.
 
@@ -257,7 +268,12 @@ class _ModelCalls(AgentMiddleware[Any, Any, Any]):
             return ModelResponse([AIMessage(_TOO_LONG)])
         told = SystemMessage(system_prompt(self._store.preferences(self._person)))
         with self._line.call("planner"):
-            response = handler(request.override(system_message=told))
+            # As a request's extra body the tools are sent as they are: the SDK would look through
+            # every part of their schemas before each call.
+            declared = {"extra_body": {"tools": _DECLARED}}
+            response = handler(
+                request.override(system_message=told, tools=[], model_settings=declared)
+            )
         said += [message for message in response.result if isinstance(message, AIMessage)]
         if sum(len(message.tool_calls) for message in said) > MOST_TOOLS:
             return ModelResponse([AIMessage(_TOO_LONG)])

@@ -38,9 +38,10 @@ def _answer(request: Request) -> Reply:
 
 
 def _bare(url: str, model: str) -> Callable[[str], Iterator[Any]]:
-    """Return how a bare agent with one tool streams its answer."""
+    """Return how a bare agent with one tool, which remembers the talk, streams its answer."""
     from langchain.agents import create_agent
     from langchain_openai import ChatOpenAI
+    from langgraph.checkpoint.memory import InMemorySaver
 
     def look_at_machine() -> str:
         """Say which devices this machine has."""
@@ -50,11 +51,13 @@ def _bare(url: str, model: str) -> Callable[[str], Iterator[Any]]:
         ChatOpenAI(base_url=url, model=model, api_key=SecretStr("none"), use_responses_api=False),
         [look_at_machine],
         system_prompt="You tune machine-learning models.",
+        checkpointer=InMemorySaver(),
     )
+    thread = {"configurable": {"thread_id": "the same one"}}
 
     def stream(text: str) -> Iterator[Any]:
         given = {"messages": [{"role": "user", "content": text}]}
-        yield from agent.stream(given, stream_mode="messages")
+        yield from agent.stream(given, thread, stream_mode="messages")
 
     return stream
 

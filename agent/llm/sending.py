@@ -183,7 +183,7 @@ class Sender:
             sent.method, sent.url, headers=headers, content=sent.content
         )
         # Should no answer come, so much has been paid for at least.
-        bill.usage = self._meter.priced(metering.prompt_tokens(sent.body), 0)
+        bill.usage = self._meter.priced(sent.prompt_tokens, 0)
         try:
             return await self._http.send(request, stream=True)
         except httpx2.ConnectError:
@@ -225,7 +225,7 @@ class Sender:
 
     def _charge(self, bill: Bill, sent: Sent, named: tuple[int, int] | None, size: int) -> None:
         """Set what a request cost: what the endpoint says, else what the texts suggest."""
-        guess = (metering.prompt_tokens(sent.body), metering.count_tokens(size))
+        guess = (sent.prompt_tokens, metering.count_tokens(size))
         bill.usage = self._meter.priced(*(named or guess))
 
     async def _stream(

@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import httpx2
 
 from .loop import Loop
+from .metering import prompt_tokens
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Sent:
     def streams(self) -> bool:
         """Whether the answer is wanted in pieces."""
         return bool(self.body.get("stream"))
+
+    @cached_property
+    def prompt_tokens(self) -> int:
+        """About how many tokens it has; every piece of an answer is billed with them."""
+        return prompt_tokens(self.body)
 
 
 @dataclass(frozen=True)

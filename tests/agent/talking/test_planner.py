@@ -277,8 +277,12 @@ def test_a_long_talk_is_shortened_without_its_spec_its_questions_and_its_numbers
         line = Line(Settings(base_url=server.url, model=server.model, seconds=60))
         dialogue.use_model(line)
         opened = Planner(dialogue.toolbox, line, dialogue.id)
-        for turn in range(200):
-            opened.tell([("person", f"question {turn} " * 12), ("text", f"answer {turn} " * 24)])
+        said = [
+            spoken
+            for turn in range(200)
+            for spoken in (("person", f"question {turn} " * 12), ("text", f"answer {turn} " * 24))
+        ]
+        list(opened.send("are you there?", said))
         opened.close()
         list(dialogue.send("how is it going?"))
         dialogue.close()
