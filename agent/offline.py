@@ -327,6 +327,7 @@ COMMANDS = {
     "stop-trial": Command(
         "/stop-trial TRIAL", "end one running trial", "stop_trial", _trial, consents=True
     ),
+    "next": Command("/next [STUDY]", "what would be tried next", "propose_trials", _study),
     "try": Command(
         "/try NAME=VALUE ... [like TRIAL]", "a configuration of your own", "enqueue_trial", _try
     ),

@@ -16,6 +16,22 @@ Propose = Callable[[Sequence[TrialRecord]], Proposal]
 _ASK_SECONDS = 20.0
 
 
+def pending_trial(proposal: Proposal, number: int) -> TrialRecord:
+    """Return a proposal as the running trial that it is going to be."""
+    return TrialRecord(
+        id=-1,
+        number=number,
+        state="running",
+        reason="",
+        configuration=proposal.configuration,
+        metrics={},
+        source=proposal.decision.source,
+        created_at=time.time(),
+        finished_at=None,
+        curves={},
+    )
+
+
 class ProposalQueue:
     """A few proposals ahead, made one after the other by a thread of its own.
 
@@ -114,7 +130,7 @@ class ProposalQueue:
                 why = f"failed: {self._error}" if failed else f"took over {_ASK_SECONDS:.0f} s"
                 reason = f"{proposal.decision.reason}; the sampler {why}"
                 decision = replace(proposal.decision, reason=reason, deadline_missed=True)
-            self._history.append(_pending(proposal, len(self._history)))
+            self._history.append(pending_trial(proposal, len(self._history)))
             if not fresh:  # what the thread makes just now has not seen this one
                 self._newest += 1
                 self._out_of_turn += 1
@@ -132,7 +148,7 @@ class ProposalQueue:
                 version, out_of_turn = self._newest, self._out_of_turn
                 known, ended = list(self._history), self._ended
                 if self._version == version:
-                    known += [_pending(p, len(known) + i) for i, p in enumerate(self._ready)]
+                    known += [pending_trial(p, len(known) + i) for i, p in enumerate(self._ready)]
             proposal: Proposal | None = None
             error: Exception | None = None
             try:
@@ -171,22 +187,6 @@ class ProposalQueue:
             self._changed.notify_all()
         # An interpreter that exits while torch computes in another thread is aborted.
         self._thread.join()
-
-
-def _pending(proposal: Proposal, number: int) -> TrialRecord:
-    """Return a proposal as the running trial that it is going to be."""
-    return TrialRecord(
-        id=-1,
-        number=number,
-        state="running",
-        reason="",
-        configuration=proposal.configuration,
-        metrics={},
-        source=proposal.decision.source,
-        created_at=time.time(),
-        finished_at=None,
-        curves={},
-    )
 
 
 def _use_one_thread() -> None:

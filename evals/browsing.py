@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from selenium.webdriver import Chrome
 
 SECONDS = 60.0
@@ -35,12 +39,14 @@ class Served:
     """A UI process."""
 
     url: str
-    process: subprocess.Popen[str]
+    pid: int
+    wait: Callable[[], object]
+    """Waits for its end."""
 
     def kill(self) -> None:
         """End it as an out-of-memory killer would."""
-        self.process.kill()
-        self.process.wait()
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
 
 
 @contextlib.contextmanager
@@ -64,9 +70,41 @@ def served(workspace: Path, project: Path, port: int | None = None) -> Iterator[
             address = _ADDRESS.search(process.stdout.readline())
             if address is None:
                 raise RuntimeError(f"the UI did not come up; it ended with {process.wait()}")
-            yield Served(address[0], process)
+            yield Served(address[0], process.pid, process.wait)
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def forked(workspace: Path, project: Path, port: int | None = None) -> Iterator[Served]:
+    """Serve as `served` does, by a fork of a process that has spent the seconds of the imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["gradio", "luthier.app.ui.page"])
+    output, said = context.Pipe(duplex=False)
+    environment = {**os.environ, "LUTHIER_HOME": str(workspace)}
+    process = context.Process(target=_serve, args=(project, port, environment, said))
+    process.start()
+    said.close()
+    with output, os.fdopen(os.dup(output.fileno())) as lines:
+        try:
+            address = _ADDRESS.search(lines.readline())
+            if address is None or process.pid is None:
+                raise RuntimeError("the UI did not come up")
+            yield Served(address[0], process.pid, process.join)
+        finally:
+            process.terminate()
+            process.join()
+
+
+def _serve(project: Path, port: int | None, environment: dict[str, str], said: Connection) -> None:
+    from ..app.ui.server import serve
+    from ..tools.workspace import find_workspace
+
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(project)
+    os.dup2(said.fileno(), sys.stdout.fileno())
+    serve(find_workspace(), project, host="127.0.0.1", port=port, password=None)
 
 
 @contextlib.contextmanager

@@ -212,7 +212,7 @@ def measure(minutes: float) -> list[Row]:
         begun = time.monotonic()
         with served(study.workspace.folder, Path(folder)) as ui:
             up = time.monotonic() - begun
-            process = psutil.Process(ui.process.pid)
+            process = psutil.Process(ui.pid)
             with study.running():
                 paint = median(
                     _paint(browser, ui.url, "#lu-trials tbody tr") for _ in range(_REPEATS)

@@ -34,6 +34,7 @@ TOOLS: tuple[type[Tool], ...] = (
     running.PauseStudy,
     running.StopStudy,
     running.StopTrial,
+    running.ProposeTrials,
     running.EnqueueTrial,
     running.RetryTrials,
     running.ConfirmBest,

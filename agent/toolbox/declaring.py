@@ -68,8 +68,8 @@ class Tool(Section):
         """Return the JSON schema of the arguments; the description is given apart."""
         schema = cls.model_json_schema()
         schema.pop("description", None)
-        untitled: Answer = _untitled(schema)
-        return untitled
+        plain: Answer = _plain(schema)
+        return plain
 
     @classmethod
     def description(cls) -> str:
@@ -102,15 +102,20 @@ class Tool(Section):
         raise NotImplementedError
 
 
-def _untitled(schema: Any) -> Any:
-    """Leave out the titles that pydantic makes of names: they cost tokens and tell nothing."""
-    if isinstance(schema, dict):
-        return {
-            key: _untitled(value)
-            for key, value in schema.items()
-            if not (key == "title" and isinstance(value, str))
-        }
-    return [_untitled(value) for value in schema] if isinstance(schema, list) else schema
+def _plain(schema: Any) -> Any:
+    """Leave out what costs tokens and tells nothing: titles made of names, "or null" by default."""
+    if isinstance(schema, list):
+        return [_plain(value) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("anyOf", [])[1:] == [{"type": "null"}] and schema.get("default", 0) is None:
+        rest = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+        schema = schema["anyOf"][0] | rest
+    return {
+        key: _plain(value)
+        for key, value in schema.items()
+        if not (key == "title" and isinstance(value, str))
+    }
 
 
 def visible(text: object, most: int = LONGEST_NAME) -> str:

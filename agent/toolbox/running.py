@@ -204,6 +204,44 @@ class StopTrial(Tool):
         return _wish(_running(desk, self.study), "stop_trial", trial=self.trial)
 
 
+class ProposeTrials(Tool):
+    """Say what the classical optimiser would try next, and why; nothing is run.
+
+    `enqueue_trial` runs one of them, or another one.
+    """
+
+    study: str | None = None
+    """The study's name; by default the newest."""
+    count: int = Field(default=3, ge=1, le=8)
+    """How many."""
+
+    def run(self, desk: Desk) -> Answer:
+        """Ask it; each proposal knows those before it as running trials."""
+        from ..classical import propose
+        from ..proposals import pending_trial
+
+        study = desk.study(self.study)
+        trials = study.trials(curves=False)
+        proposals = []
+        for _ in range(self.count):
+            proposals.append(propose(study.spec, trials))
+            trials = [*trials, pending_trial(proposals[-1], len(trials))]
+        return {
+            "study": study.name,
+            "proposals": [
+                {
+                    "values": {
+                        visible(name): visible(value) if isinstance(value, str) else value
+                        for name, value in proposal.configuration.items()
+                    },
+                    "source": proposal.decision.source,
+                    "reason": proposal.decision.reason,
+                }
+                for proposal in proposals
+            ],
+        }
+
+
 class EnqueueTrial(Tool):
     """Have one configuration tried next: the person's own, or one that you propose.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from luthier.evals.browsing import Served, chromium, missing, resize, served
+from luthier.evals.browsing import Served, chromium, forked, missing, resize
 from luthier.tools.ledger import Ledger, open_ledger
 from luthier.tools.metrics import Report
 from luthier.tools.outcomes import Outcome, Verdict
@@ -133,7 +133,7 @@ def page(bench: Bench, browser: Any) -> Iterator[Callable[..., Served]]:
     with contextlib.ExitStack() as stack:
 
         def open_page(query: str = "", port: int | None = None) -> Served:
-            ui = stack.enter_context(served(bench.workspace.folder, bench.project, port))
+            ui = stack.enter_context(forked(bench.workspace.folder, bench.project, port))
             resize(browser, 1280, 800)
             browser.get(ui.url + query)
             return ui

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from luthier.evals.advisers import planning
 from luthier.evals.advisers.server import serve
-from luthier.evals.browsing import Served, click, served, shows, until
+from luthier.evals.browsing import Served, click, forked, shows, until
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -82,7 +82,7 @@ def test_from_a_sentence_over_a_refusal_and_a_change_to_trials_that_outlive_the_
     ui.kill()
     where = browser.current_url.partition("?")[2]
     assert "conversation=" in where
-    with served(project.workspace.folder, project.project) as again:
+    with forked(project.workspace.folder, project.project) as again:
         browser.get(f"{again.url}?{where}")
         see(browser, "#lu-said", "tune train.py, maximise val_acc, 12 trials")
         see(browser, "#lu-head", "finished")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from luthier.evals.browsing import Served, click, resize, served, shows, until
+from luthier.evals.browsing import Served, click, forked, resize, shows, until
 from luthier.tools.outcomes import Outcome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -194,7 +194,7 @@ def test_the_page_is_killed_and_comes_back_while_the_study_goes_on(
     see(browser, "#lu-trial h2", "Trial 0")
     ui.kill()
     bench.run(study, 1, 0.75)
-    with served(bench.workspace.folder, bench.project, int(ui.url.rpartition(":")[2])):
+    with forked(bench.workspace.folder, bench.project, int(ui.url.rpartition(":")[2])):
         browser.get(f"{ui.url}?study=digits&trial=0")
         see(browser, "#lu-head", "best acc 0.75 in trial 1")
         see(browser, "#lu-trial h2", "Trial 0")
