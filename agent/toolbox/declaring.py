@@ -137,6 +137,19 @@ def number(value: float | None) -> float | str | None:
     return float(f"{value:.6g}") if value - value == 0 else str(value)
 
 
+def plain_values(values: Mapping[str, Any]) -> Answer:
+    """Return values that a script or its person named, each short and visible."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, list):
+            return [one(inner) for inner in value]
+        if isinstance(value, float):
+            return number(value)
+        return value if isinstance(value, int | None) else visible(value)
+
+    return {visible(name): one(value) for name, value in values.items()}
+
+
 def bounded(answer: Mapping[str, Any], most: int = MOST_CHARACTERS) -> str:
     """Return an answer as JSON that is not too long: its lists and texts are cut until it fits."""
     for items, characters in ((60, 1000), (30, 500), (15, 250), (8, 120), (4, 60), (2, 30)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import Field
 
@@ -13,7 +12,7 @@ from ...tools.records import TrialRecord
 from ...tools.spec import StudySpec
 from ...tools.study import Study
 from ...tools.winner import export_winner
-from .declaring import Answer, Tool, ToolError, number, quoted, visible
+from .declaring import Answer, Tool, ToolError, number, plain_values, quoted, visible
 from .desk import Desk, trial_of
 
 _THUMBNAIL = 12
@@ -120,7 +119,7 @@ class CompareTrials(Tool):
         return {
             "trials": [trial.number for trial in found],
             "states": [str(trial.state) for trial in found],
-            "differing_parameters": _plain(differing),
+            "differing_parameters": plain_values(differing),
             "metrics": {
                 visible(name): [number(trial.metrics.get(name)) for trial in found]
                 for name in study.spec.metrics
@@ -217,22 +216,9 @@ def trial_row(trial: TrialRecord) -> Answer:
     return {
         "trial": trial.number,
         "state": str(trial.state),
-        "configuration": _plain(trial.configuration),
+        "configuration": plain_values(trial.configuration),
         "metrics": {visible(name): number(value) for name, value in trial.metrics.items()},
     }
-
-
-def _plain(values: Mapping[str, Any]) -> Answer:
-    """Return values that a script or its person named, each short and visible."""
-
-    def one(value: Any) -> Any:
-        if isinstance(value, list):
-            return [one(inner) for inner in value]
-        if isinstance(value, float):
-            return number(value)
-        return value if isinstance(value, int | None) else visible(value)
-
-    return {visible(name): one(value) for name, value in values.items()}
 
 
 def _best(study: Study, trials: Sequence[TrialRecord]) -> Answer:

@@ -12,7 +12,7 @@ from ...tools.section import Seconds
 from ...tools.space import Scalar
 from ...tools.study import Study, read_study_meters
 from ..conversations import Draft
-from .declaring import Answer, Estimate, Tool, ToolError, visible
+from .declaring import Answer, Estimate, Tool, ToolError, plain_values, visible
 from .desk import Desk
 from .drafting import draft_or_study, estimate_of, spec_summary
 
@@ -230,10 +230,7 @@ class ProposeTrials(Tool):
             "study": study.name,
             "proposals": [
                 {
-                    "values": {
-                        visible(name): visible(value) if isinstance(value, str) else value
-                        for name, value in proposal.configuration.items()
-                    },
+                    "values": plain_values(proposal.configuration),
                     "source": proposal.decision.source,
                     "reason": proposal.decision.reason,
                 }

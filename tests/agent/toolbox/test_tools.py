@@ -262,3 +262,20 @@ def test_the_winner_is_written_as_a_file(box: Toolbox, lab: Lab) -> None:
     assert Path(path).parent == lab.workspace.reports
     (best,) = json.loads(Path(path).read_text(encoding="utf-8"))
     assert best["configuration"] == study.best().configuration
+
+
+def test_what_would_be_tried_next_is_said_and_nothing_is_run(box: Toolbox, lab: Lab) -> None:
+    lab.run(lab.create(budget={"trials": 3}))
+    before = box.desk.study(None).trials(curves=False)
+    told = answer(box, "propose_trials", count=4)
+
+    proposed = [tuple(proposal["values"].values()) for proposal in told["proposals"]]
+    assert len(set(proposed)) == 4
+    assert all(proposal["reason"] for proposal in told["proposals"])
+    assert box.desk.study(None).trials(curves=False) == before
+
+
+def test_an_argument_that_may_be_left_out_is_declared_without_null() -> None:
+    for tool in TOOLS:
+        for name, field in tool.declaration().get("properties", {}).items():
+            assert {"type": "null"} not in field.get("anyOf", []), f"{tool.tool_name()}.{name}"
