@@ -89,9 +89,24 @@ def _drafted(answer: Answer) -> str:
     return f"Drafted {answer['draft']}, which tunes {parameters}."
 
 
+def _proposed(answer: Answer) -> str:
+    rows = [
+        f"{place}. {_values(row['values'])} ({row['source']}: {row['reason']})"
+        for place, row in enumerate(answer["proposals"], start=1)
+    ]
+    return "\n".join([f"Next for {answer['study']}; /try runs one of your own:", *rows])
+
+
+def _preferred(answer: Answer) -> str:
+    kept = [f"{number}: {words}" for number, words in answer["preferences"].items()]
+    return "\n".join(["I remember of you:", *kept]) if kept else "I remember nothing of you."
+
+
 _SAY: dict[str, Callable[[Answer], str]] = {
     "best_trials": _best,
     "study_status": _status,
     "draft_from_script": _drafted,
     "start_study": _started,
+    "propose_trials": _proposed,
+    "preferences": _preferred,
 }

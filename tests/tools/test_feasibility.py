@@ -31,7 +31,7 @@ def start(tmp_path):
     """Start an estimator as a worker does, and close it in the end."""
     with contextlib.ExitStack() as stack:
 
-        def started(limit=1 << 40, **options):
+        def started(limit=1 << 40, ready=True, **options):
             made = spec(**options)
             executor = LocalExecutor(tmp_path, preloads(made))
             stack.callback(executor.close)
@@ -48,6 +48,8 @@ def start(tmp_path):
             )
             estimator = MemoryEstimator(executor, request, limit, cuda=False)
             stack.callback(estimator.close)
+            # On a busy machine it is not ready when a proposal can wait no longer.
+            assert not ready or any(estimator({"width": 16}) is not None for _ in range(8))
             return estimator
 
         yield started
@@ -75,7 +77,7 @@ def test_what_is_no_configuration_of_the_recipe_gets_none_and_the_next_one_an_an
 
 
 def test_data_that_cannot_be_read_leave_all_unknown_and_the_log_says_why(start, tmp_path):
-    estimator = start(data="missing.csv")
+    estimator = start(ready=False, data="missing.csv")
     assert estimator({"width": 16}) is None
     assert estimator({"width": 16}) is None
     assert "missing.csv' does not exist" in (tmp_path / "estimator" / "stderr.log").read_text()
