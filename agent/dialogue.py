@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..tools.errors import LuthierError
 from .approvals import Approval, Approvals, Policy, load_policy
+from .commands import UsageError, named_values
 from .events import ApprovalNeeded, Done, Event, Interrupted, Text, ToolAnswered, ToolCalled
 from .happenings import happenings
 from .llm.answers import LLMError, Usage
 from .llm.metering import Caps
-from .offline import Offline, UsageError, named_values
+from .offline import Offline
 from .toolbox.box import Toolbox
 from .toolbox.desk import Desk
 

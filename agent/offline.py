@@ -6,44 +6,23 @@ understand.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from ..tools.errors import LuthierError
 from ..tools.metric_words import direction_of, words_of
 from ..tools.space import did_you_mean
 from .approvals import Approval
+from .commands import COMMANDS, Arguments, UsageError, changes_of, help_text, read_tune
 from .events import ApprovalNeeded, Event, Text, ToolAnswered, ToolCalled
-from .phrases import left_out, understand, usual_budget
+from .phrases import LONGEST_WISH, doubt, left_out, understand, usual_budget
 from .toolbox.box import Result, Toolbox
 from .toolbox.declaring import visible
 from .wording import worded
 
 _HINT = "/help says what I can do without a language model."
-_DURATION = re.compile(r"\d+(?:\.\d+)?[smhd]")
 _REMEMBER = re.compile(r"/remember\s+(.+)", re.S)
-Arguments = dict[str, Any]
-
-
-class UsageError(LuthierError, ValueError):
-    """Words that do not fit a command."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command that is one call of one tool."""
-
-    usage: str
-    help: str
-    tool: str
-    read: Callable[[list[str]], Arguments]
-    """Makes arguments of the words that follow it."""
-    consents: bool = False
-    """Whether typing it says all that it will do, so that nobody need be asked again."""
 
 
 class Offline:
@@ -64,8 +43,11 @@ class Offline:
         typed = text.startswith("/")
         command = text if typed else understand(text)
         if command is None:
+            reason = doubt(text) if len(text) <= LONGEST_WISH else None
             yield _say(
-                f"I did not understand {visible(text, 120)!r}, or am not sure of it. {_HINT}"
+                f"I did not understand {visible(text, 120)!r}, or am not sure of it. "
+                + (visible(reason, 400) + " " if reason else "")
+                + _HINT
             )
             return
         if not typed:
@@ -110,9 +92,56 @@ class Offline:
 
     def _tune(self, words: list[str], call: str) -> Iterator[Event]:
         """Draft a study of a script, then ask whether to start it."""
+        from ..tools.recipes.data import SUFFIXES
+
         asked = read_tune(words)
-        if "metric" not in asked:
-            asked |= self._only_metric(asked["script"])
+        if asked["script"].endswith(SUFFIXES):
+            drafted = yield from self._draft_of_data(asked, call)
+        else:
+            drafted = yield from self._draft_of_script(asked, call)
+        if not drafted.failed and (said := asked.get("conditions")):
+            changes = changes_of(said, list(drafted.answer["spec"]["space"]))
+            arguments = {"draft": drafted.answer["draft"], "changes": changes}
+            drafted = yield from self._run("change_draft", arguments, f"{call}/changed")
+        if not drafted.failed:
+            arguments = {"draft": drafted.answer["draft"]}
+            yield from self._do("start_study", arguments, call, consents=False)
+
+    def _draft_of_data(self, asked: Arguments, call: str) -> Generator[Event, None, Result]:
+        data, target = asked["script"], asked.get("metric")
+        given = {"data": data} | ({"target": target} if target else {})
+        looked = self._toolbox.call("look_at_data", given)
+        if looked.failed:
+            raise UsageError(looked.answer["error"])
+        if target is None:
+            columns = ", ".join(looked.answer.get("described", {})) or "none that could be read"
+            raise UsageError(
+                f"which column is the target, to be predicted? {visible(data)} has {columns}; say "
+                f"/tune {visible(data)} COLUMN"
+            )
+        kind = looked.answer["target"].get("kind", "classes")
+        if kind == "text":
+            raise UsageError(
+                f"column {visible(target)!r} holds {looked.answer['target']['classes']} different "
+                "texts: neither classes nor a number; name another column"
+            )
+        task = "classification" if kind == "classes" else "regression"
+        budget = yield from self._budget(asked)
+        return (
+            yield from self._run(
+                "draft_from_data", given | {"task": task} | budget, f"{call}/draft"
+            )
+        )
+
+    def _draft_of_script(self, asked: Arguments, call: str) -> Generator[Event, None, Result]:
+        if "metric" not in asked or "conditions" in asked:
+            looked = self._toolbox.call("look_at_script", {"script": asked["script"]})
+            if looked.failed:
+                raise UsageError(looked.answer["error"])
+            # What makes no sense is to leave no draft.
+            changes_of(asked.get("conditions", {}), list(looked.answer["parameters"]))
+            if "metric" not in asked:
+                asked |= _only_metric(asked["script"], looked.answer["metrics"])
         if "direction" not in asked:
             direction = direction_of(words_of(asked["metric"]))
             if direction is None:
@@ -121,35 +150,22 @@ class Offline:
                     f"/tune {asked['script']} {asked['metric']} maximize (or minimize)"
                 )
             asked["direction"] = direction
-        if not asked.keys() & {"trials", "wall_time"}:
-            asked |= yield from self._usual_budget(asked["script"])
-        drafted = yield from self._run("draft_from_script", asked, f"{call}/draft")
-        if not drafted.failed:
-            arguments = {"draft": drafted.answer["draft"]}
-            yield from self._do("start_study", arguments, call, consents=False)
+        budget = yield from self._budget(asked)
+        said = {name: asked[name] for name in ("script", "metric", "direction")}
+        return (yield from self._run("draft_from_script", said | budget, f"{call}/draft"))
 
-    def _usual_budget(self, script: str) -> Generator[Event, None, Arguments]:
-        """Return how much a study may take whose person did not say it now."""
+    def _budget(self, asked: Arguments) -> Generator[Event, None, Arguments]:
+        """Return how much a study may take: as was said, as usual, or a common number."""
+        said: Arguments = {n: asked[n] for n in ("trials", "wall_time") if n in asked}
+        if said:
+            return said
         desk = self._toolbox.desk
         for preference in desk.conversations.preferences(desk.person):
             if words := usual_budget(preference.words):
                 yield _say(f"You said no budget; I go by your preference: “{preference.words}”.")
-                return read_tune([script, *" ".join(words).split()])
+                usual = read_tune(["", *" ".join(words).split()])
+                return {name: usual[name] for name in ("trials", "wall_time") if name in usual}
         return {"trials": 50}
-
-    def _only_metric(self, script: str) -> Arguments:
-        """Return the metric of a script that prints just one to optimise."""
-        looked = self._toolbox.call("look_at_script", {"script": script})
-        if looked.failed:
-            raise UsageError(looked.answer["error"])
-        known = [m for m in looked.answer["metrics"] if m["direction"] != "unknown"]
-        names = ", ".join(m["name"] for m in looked.answer["metrics"]) or "none that could be read"
-        if len(known) != 1:
-            raise UsageError(
-                f"which metric decides? {visible(script)} prints {names}; say "
-                f"/tune {script} METRIC maximize (or minimize)"
-            )
-        return {"metric": known[0]["name"], "direction": known[0]["direction"]}
 
     def _do(self, tool: str, arguments: Arguments, call: str, *, consents: bool) -> Iterator[Event]:
         """Call a tool, after asking the person if it needs that."""
@@ -170,176 +186,17 @@ class Offline:
         return result
 
 
-def help_text() -> str:
-    """Return what there is to say without a language model."""
-    rows = [("/tune SCRIPT [METRIC] [maximize|minimize] [20 trials] [30m]", "tune a script")]
-    rows += [(command.usage, command.help) for command in COMMANDS.values()]
-    rows += [
-        ("/remember WORDS", "a lasting preference, such as: at most 30 minutes"),
-        ("/approve [ID]", "say yes to what I ask"),
-        ("/edit [ID] trials=10 ...", "say yes to other values"),
-        ("/reject [ID] REASON", "say no"),
-    ]
-    lines = "\n".join(f"  {usage}: {text}" for usage, text in rows)
-    return (
-        f"Without a language model I know these commands:\n{lines}\nPlain words do for the "
-        "commonest wishes, such as: tune train.py for val_acc within 30 minutes; how is it going; "
-        "what is the best; why trial 12; stop."
-    )
-
-
-def read_tune(words: list[str]) -> Arguments:
-    """Read `train.py val_acc maximize 20 trials 30m`.
-
-    Raises:
-        UsageError: If there is no script, or a word that fits nothing.
-    """
-    if not words:
-        raise UsageError("say which script: /tune train.py val_acc maximize 20 trials")
-    found: Arguments = {"script": words[0]}
-    rest = [word for word in words[1:] if word.lower() not in ("trials", "trial", "for")]
-    for word in rest:
-        if word.lower() in ("maximize", "minimize", "maximise", "minimise"):
-            found["direction"] = word.lower().replace("ise", "ize")
-        elif word.isdecimal():
-            found["trials"] = int(word)
-        elif _DURATION.fullmatch(word):
-            found["wall_time"] = word
-        elif "metric" not in found:
-            found["metric"] = word
-        else:
-            raise UsageError(f"I do not know what {visible(word)!r} means here; see /help")
-    return found
+def _only_metric(script: str, metrics: Sequence[Mapping[str, str]]) -> Arguments:
+    """Return the metric of a script that prints just one to optimise."""
+    known = [metric for metric in metrics if metric["direction"] != "unknown"]
+    names = ", ".join(metric["name"] for metric in metrics) or "none that could be read"
+    if len(known) != 1:
+        raise UsageError(
+            f"which metric decides? {visible(script)} prints {names}; say "
+            f"/tune {script} METRIC maximize (or minimize)"
+        )
+    return {"metric": known[0]["name"], "direction": known[0]["direction"]}
 
 
 def _say(text: str) -> Text:
     return Text(text, "offline")
-
-
-def _study(words: list[str]) -> Arguments:
-    if len(words) > 1:
-        raise UsageError("name one study, or none for the newest")
-    return {"study": words[0]} if words else {}
-
-
-def _trial(words: list[str]) -> Arguments:
-    if not words or not words[0].isdecimal():
-        raise UsageError("say which trial, by its number")
-    return {"trial": int(words[0])} | _study(words[1:])
-
-
-def _several(words: list[str]) -> Arguments:
-    numbers = [int(word) for word in words if word.isdecimal()]
-    names = [word for word in words if not word.isdecimal()]
-    return {"trials": numbers} | _study(names)
-
-
-def _resume(words: list[str]) -> Arguments:
-    found: Arguments = {}
-    names = []
-    for word in words:
-        if word.isdecimal():
-            found["trials"] = int(word)
-        elif _DURATION.fullmatch(word):
-            found["wall_time"] = word
-        elif word not in ("trials", "trial"):
-            names.append(word)
-    return found | _study(names)
-
-
-def named_values(text: str) -> dict[str, Any]:
-    """Read `trials=10 wall_time=30m`.
-
-    Raises:
-        UsageError: If there is none, or a word is no such pair.
-    """
-    found: dict[str, Any] = {}
-    for word in text.split():
-        name, equals, value = word.partition("=")
-        if not (name and equals):
-            raise UsageError(f"write NAME=VALUE, but got {word!r}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    if not found:
-        raise UsageError("write NAME=VALUE, such as trials=60")
-    return found
-
-
-def _try(words: list[str]) -> Arguments:
-    """Read `lr=0.01 width=64 like 12 STUDY`."""
-    pairs = [word for word in words if "=" in word]
-    rest = [word for word in words if "=" not in word]
-    found: Arguments = {"values": named_values(" ".join(pairs)) if pairs else {}}
-    if rest[:1] == ["like"] and rest[1:2] and rest[1].isdecimal():
-        found["like"] = int(rest[1])
-        rest = rest[2:]
-    if not pairs and "like" not in found:
-        raise UsageError("say what to try, such as lr=0.01, or like and a trial's number")
-    return found | _study(rest)
-
-
-def _retry(words: list[str]) -> Arguments:
-    if not words:
-        raise UsageError("say how the trials ended that are to run again, such as crashed")
-    return {"outcomes": words[:1]} | _study(words[1:])
-
-
-def _forget(words: list[str]) -> Arguments:
-    if len(words) != 1 or not words[0].isdecimal():
-        raise UsageError("say which one, by its number; /preferences shows them")
-    return {"forget": int(words[0])}
-
-
-def _one(name: str) -> Callable[[list[str]], Arguments]:
-    def read(words: list[str]) -> Arguments:
-        if len(words) != 1:
-            raise UsageError(f"give one {name}")
-        return {name: words[0]}
-
-    return read
-
-
-def _nothing(words: list[str]) -> Arguments:
-    if words:
-        raise UsageError(f"nothing may follow it, but got {visible(words[0])!r}")
-    return {}
-
-
-COMMANDS = {
-    "status": Command("/status [STUDY]", "how it stands", "study_status", _study),
-    "best": Command("/best [STUDY]", "the best so far", "best_trials", _study),
-    "why": Command("/why TRIAL [STUDY]", "a trial, and why it was chosen", "show_trial", _trial),
-    "curve": Command("/curve TRIAL [STUDY]", "its learning curve", "read_curve", _trial),
-    "compare": Command("/compare TRIAL TRIAL", "what differs", "compare_trials", _several),
-    "importance": Command(
-        "/importance [STUDY]", "which parameters matter", "parameter_importance", _study
-    ),
-    "confirm": Command(
-        "/confirm [STUDY]", "repeat the best, to tell what is chance", "confirm_best", _study
-    ),
-    "pause": Command("/pause [STUDY]", "start no new trial", "pause_study", _study),
-    "resume": Command(
-        "/resume [STUDY] [100 trials] [2h]", "go on", "resume_study", _resume, consents=True
-    ),
-    "stop": Command("/stop [STUDY]", "end running trials", "stop_study", _study, consents=True),
-    "stop-trial": Command(
-        "/stop-trial TRIAL", "end one running trial", "stop_trial", _trial, consents=True
-    ),
-    "next": Command("/next [STUDY]", "what would be tried next", "propose_trials", _study),
-    "try": Command(
-        "/try NAME=VALUE ... [like TRIAL]", "a configuration of your own", "enqueue_trial", _try
-    ),
-    "retry": Command("/retry OUTCOME", "run trials again that ended so", "retry_trials", _retry),
-    "report": Command("/report [STUDY]", "write the report", "write_report", _study),
-    "export": Command("/export [STUDY]", "the best as files", "export_winner", _study),
-    "studies": Command("/studies", "all studies", "list_studies", _nothing),
-    "devices": Command("/devices", "GPUs and cores", "look_at_machine", _nothing),
-    "script": Command("/script FILE", "what a script declares", "look_at_script", _one("script")),
-    "data": Command("/data FILE", "what a data file holds", "look_at_data", _one("data")),
-    "draft": Command("/draft DRAFT", "a draft, or a study's spec", "show_draft", _one("draft")),
-    "preferences": Command("/preferences", "what I remember of you", "preferences", _nothing),
-    "forget": Command("/forget NUMBER", "forget a preference", "preferences", _forget),
-    "start": Command("/start DRAFT", "start a draft", "start_study", _one("draft")),
-}

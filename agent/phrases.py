@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 
 from ..tools.metric_words import direction_of, words_of
+from .conditions import THE_SCRIPT, read_conditions
 
-_NUMBER_OF_TRIALS = re.compile(r"\b(\d{1,6})\s*(?:trials?|runs?|experiments?|tries)\b", re.I)
-_DURATION = re.compile(
-    r"\b(\d+(?:\.\d+)?)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\b", re.I
-)
-_SCRIPT = re.compile(r"[\"'`]([^\"'`]+\.py)[\"'`]|([^\s\"'`]+\.py)\b")
+LONGEST_WISH = 1000
+"""Characters; what is longer is a paste, not a wish."""
+_SCRIPT = re.compile(r"[\"'`]([^\"'`]+\.py)[\"'`]|([^\s\"'`()]+\.py)\b")
 _METRIC = re.compile(
     r"\b(maximi[sz]e|minimi[sz]e|maximum|minimum|highest|lowest|best|improve|increase|reduce|lower"
     r"|raise|decrease)\s+(?:the\s+|its\s+)?([A-Za-z][\w./-]*)",
@@ -25,8 +24,14 @@ _FOR_METRIC = re.compile(
 _NAME = re.compile(r"(?<![\w./-])[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+(?![\w/])", re.A)
 _QUESTION = re.compile(r"\s*(?:what|which|why|how|show|list|describe|look)\b", re.I)
 _DECLARED = re.compile(r"parameters?\b|metrics?\b|prints?\b|look at|describe", re.I)
-_OF_ONE_TRIAL = re.compile(r"\b(?:each|per|single|one|every|a)\s+(?:trial|run)\b", re.I)
 _DATA = re.compile(r"[^\s\"'`]+\.(?:csv|parquet|npz)\b")
+_MODEL = re.compile(r"->|\b(?:predict\w*|models?|networks?|train|learn|tune|target)\b", re.I)
+_TARGET = re.compile(
+    r"->\s*(\w+)|\b(?:column|target)\s+(?:(?:is|called|named|of)\s+)?[\"'`]?(\w+)"
+    r"|\bpredict(?:s|ing)?\s+(?:the\s+)?(\w+)(?=\s+(?:from|in|of|with|using|on)\b)",
+    re.I,
+)
+_OR = re.compile(r"\bor\s+[A-Za-z]\w*_\w", re.I)
 _QUOTATION = re.compile(r"\"[^\"]{20,}\"|(?<!\w)'[^']{20,}'(?!\w)")
 _REMEMBER = re.compile(
     r"\s*(?:please,?\s+)?(?:remember|from now on)\b(?:\s+that\b)?[\s:,]*(.+)", re.I | re.S
@@ -42,18 +47,26 @@ _LIMIT = re.compile(
     re.I,
 )
 """Words of a number, a time or a limit."""
-_UNITS = {"s": "s", "m": "m", "h": "h", "d": "d"}
 
 _TRIAL = r"(?:trial|run|number|no\.?|#)\s*#?(?P<n>\d+)"
-_STUDY = r"(?:\s+(?:the\s+)?study\s+(?P<study>[\w.-]+))?"
+_STUDY = r"(?:\s+(?:the\s+)?(?:study\s+(?P<study>[\w.-]+)|(?P<named>[A-Za-z][\w.-]*[_\d][\w.-]*)))?"
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (rf"(?:stop|kill|end|cancel)\s+{_TRIAL}", "/stop-trial {n}"),
     (rf"(?:stop|cancel|abort|quit|halt)\b{_STUDY}", "/stop {study}"),
-    (rf"(?:pause|hold on|take a break)\b{_STUDY}", "/pause {study}"),
+    (rf"(?:pause|hold(?:\s+on)?|take a break)\b{_STUDY}", "/pause {study}"),
     (rf"(?:resume|continue|go on|carry on|unpause)\b{_STUDY}", "/resume {study}"),
     (
-        rf"(?:why|explain|tell me about|show|what (?:is|was|about)|how (?:is|did))\b.*{_TRIAL}",
+        r"(?:why|how come|explain|tell me about|show|what (?:is|was|about|made|happened)"
+        rf"|how (?:is|did))\b.*{_TRIAL}",
         "/why {n}",
+    ),
+    (
+        r"\b(?:retry|re-?run|run)\b.*\b(?P<how>crashed|diverged|killed|pruned)\b",
+        "/retry {how}",
+    ),
+    (
+        r"\btry\s+(?P<name>(?!trials?\b)[A-Za-z_]\w*)\s*(?:=|of|at|to)?\s*(?P<value>-?\d[\w.+-]*)",
+        "/try {name}={value}",
     ),
     (rf"(?:curve|learning|training)\b.*{_TRIAL}", "/curve {n}"),
     (r"compare\b\D*(?P<n>\d+)\D+(?P<m>\d+)", "/compare {n} {m}"),
@@ -83,15 +96,21 @@ def understand(text: str) -> str | None:
 
     "tune train.py for val_acc within 30 minutes" becomes "/tune train.py val_acc 30m".
     """
-    if len(text) > 1000:
+    if len(text) > LONGEST_WISH:
         return None
     if lasting := _REMEMBER.fullmatch(text):
         return f"/remember {lasting[1]}"
-    command = _tuning(text)
-    if command is None and _SCRIPT.search(text) is None:
+    if (command := _tuning(text)) is not None:
+        return command
+    if _SCRIPT.search(text) is None:
         plain = _QUOTATION.sub(" ", text)  # what others said is no wish
-        command = _data(plain) or _other(plain) or ("/tune" if _TUNE.search(plain) else None)
-    elif command is None:
+        command = (
+            _data(plain)
+            or _model_of(plain)
+            or _other(plain)
+            or ("/tune" if _TUNE.search(plain) else None)
+        )
+    else:
         command = _script(text) or _other(_QUOTATION.sub(" ", text))
     if command is not None and _NOT.search(text) and command.startswith(_RISKY):
         return None
@@ -100,39 +119,53 @@ def understand(text: str) -> str | None:
 
 def _tuning(text: str) -> str | None:
     script = _SCRIPT.search(text)
-    if script is None or _QUESTION.match(text):
+    if script is None or _QUESTION.match(text) or len(set(_SCRIPT.findall(text))) > 1:
         return None
-    rest = text.replace(script[0], " ")
-    metric = _metric(rest)
-    budget = budget_in(rest)
-    if not (_TUNE.search(rest) or metric) or budget is None or _BOTH.search(rest):
-        return None  # which of two holds is the person's to say
-    return " ".join(["/tune", _quoted(script), *metric, *budget])
-
-
-def budget_in(text: str) -> list[str] | None:
-    """Return how much a study may take, as words of a command: `20 trials`, `30m`.
-
-    None if two such numbers contradict each other, or they are of one trial.
-    """
-    trials, times = set(_NUMBER_OF_TRIALS.findall(text)), set(_DURATION.findall(text))
-    if len(trials) > 1 or len(times) > 1 or _OF_ONE_TRIAL.search(text):
+    whole = text.replace(script[0], THE_SCRIPT)
+    said, metric = read_conditions(whole), _metric(whole)
+    if said.clash or _NOT.search(said.rest) or not (_TUNE.search(text) or metric):
         return None
-    words = [f"{number} trials" for number in trials]
-    return words + [f"{number}{_UNITS[unit[0].lower()]}" for number, unit in times]
+    if _BOTH.search(text):  # which of the two holds is the person's to say
+        return None
+    conditions = [word for word in said.words if word != f"only={''.join(metric[:1])}"]
+    return " ".join(["/tune", _quoted(script), *metric, *conditions])
 
 
-def usual_budget(preference: str) -> list[str]:
-    """Return what a lasting preference says of how much any study may take, as `budget_in`."""
-    return [] if _NOT.search(preference) else budget_in(preference) or []
+def doubt(text: str) -> str | None:
+    """Return what must be asked about a wish that is not certain, None if it is like no wish."""
+    script, data = _SCRIPT.search(text), _DATA.search(text)
+    if (named := script or data) is None:
+        if metric := _metric(text):
+            return f"Which script? Say /tune SCRIPT {metric[0]}."
+        if re.search(r"\bpredict\w*|\bforecast\w*", text, re.I):
+            return "From which data file? Say /tune DATA TARGET, such as /tune people.csv income."
+        return None
+    said = read_conditions(text.replace(named[0], THE_SCRIPT))
+    if said.clash:
+        return f"Which of them holds: {', '.join(said.words)}? Say how many trials, or which time."
+    if _BOTH.search(text):
+        return "Should the metric be large or small? Say maximize or minimize."
+    if found := _NOT.search(said.rest):
+        return f"I am not sure what “{found[0]}” rules out; say it as a command, without that."
+    if script is not None:
+        return f"What shall I do with it? To tune it, say /tune {_quoted(script)} METRIC."
+    return f"What shall I do with it? Say /data {named[0]}, or /tune {named[0]} TARGET."
 
 
 def left_out(text: str) -> list[str]:
     """Return the words of a wish to tune that may limit it, and are in no part of its command."""
-    rest = _SCRIPT.sub(" ", text)
-    for used in (_NUMBER_OF_TRIALS, _DURATION, _METRIC, _FOR_METRIC):
+    rest = read_conditions(_SCRIPT.sub(THE_SCRIPT, text)).rest
+    for used in (_METRIC, _FOR_METRIC):
         rest = used.sub(" ", rest)
     return list(dict.fromkeys(found[0] for found in _LIMIT.finditer(rest)))
+
+
+def usual_budget(preference: str) -> list[str]:
+    """Return what a lasting preference says of how much any study may take, as words of `/tune`."""
+    said = read_conditions(preference)
+    if said.clash or _NOT.search(said.rest):
+        return []
+    return [word for word in said.words if "=" not in word]
 
 
 def _quoted(script: re.Match[str]) -> str:
@@ -154,7 +187,21 @@ def _data(text: str) -> str | None:
     return f"/data {data[0]}" if data is not None and _QUESTION.match(text) else None
 
 
+def _model_of(text: str) -> str | None:
+    """Make a model of a data file, for who has no script."""
+    data = _DATA.search(text)
+    if data is None or not _MODEL.search(text):
+        return None
+    said = read_conditions(text.replace(data[0], THE_SCRIPT))
+    if said.clash or _NOT.search(said.rest):
+        return None
+    target = next((name for found in _TARGET.findall(said.rest) for name in found if name), "")
+    return " ".join(filter(None, ["/tune", data[0], target, *said.words]))
+
+
 def _metric(text: str) -> list[str]:
+    if _OR.search(text):
+        return []
     if found := _METRIC.search(text):
         direction = "minimize" if _LOW.search(found[1]) else "maximize"
         if re.match(r"(maxi|mini)mi", found[1], re.I) or "_" in found[2]:
@@ -170,5 +217,6 @@ def _other(text: str) -> str | None:
     for pattern, command in _WISHES:
         if found := pattern.search(text):
             groups = {"study": "", **{k: v or "" for k, v in found.groupdict().items()}}
+            groups["study"] = groups["study"] or groups.get("named", "")
             return command.format(**groups).strip()
     return None

@@ -268,7 +268,7 @@ def enqueue(
     ] = None,
 ) -> None:
     """Have a configuration of your own tried next; it counts as a trial of the budget."""
-    from ..agent.offline import named_values
+    from ..agent.commands import named_values
 
     study = study_named(name)
     given = named_values(" ".join(values)) if values else {}

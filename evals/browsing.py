@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -79,7 +80,7 @@ def served(workspace: Path, project: Path, port: int | None = None) -> Iterator[
 def forked(workspace: Path, project: Path, port: int | None = None) -> Iterator[Served]:
     """Serve as `served` does, by a fork of a process that has spent the seconds of the imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gradio", "luthier.app.ui.page"])
+    context.set_forkserver_preload(["luthier.app.cli", "luthier.app.ui.page"])
     output, said = context.Pipe(duplex=False)
     environment = {**os.environ, "LUTHIER_HOME": str(workspace)}
     process = context.Process(target=_serve, args=(project, port, environment, said))
@@ -97,14 +98,12 @@ def forked(workspace: Path, project: Path, port: int | None = None) -> Iterator[
 
 
 def _serve(project: Path, port: int | None, environment: dict[str, str], said: Connection) -> None:
-    from ..app.ui.server import serve
-    from ..tools.workspace import find_workspace
-
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(project)
     os.dup2(said.fileno(), sys.stdout.fileno())
-    serve(find_workspace(), project, host="127.0.0.1", port=port, password=None)
+    sys.argv[1:] = ["ui"] if port is None else ["ui", "--port", str(port)]
+    runpy.run_module("luthier.app", run_name="__main__")
 
 
 @contextlib.contextmanager

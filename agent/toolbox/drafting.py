@@ -139,7 +139,8 @@ class ChangeDraft(Tool):
     draft: str
     """A draft's key, or the name of a study whose spec is taken."""
     changes: dict[str, Any]
-    """Path to its new value, as in {"budget.trials": 20, "space.lr.high": 0.1}; null removes."""
+    """Path to its new value, as in {"budget.trials": 20, "space.lr.high": 0.1}; null removes: a
+    parameter then keeps the script's own value."""
 
     def run(self, desk: Desk) -> Answer:
         """Apply the changes, check the whole, and keep it."""
@@ -147,6 +148,8 @@ class ChangeDraft(Tool):
         data = copy.deepcopy(before.spec.to_dict())
         for path, value in self.changes.items():
             _set(data, path.split("."), value)
+            if value is None and path.startswith("space."):
+                _unname(data, path.removeprefix("space."))
         spec = parse_spec(data, "the changed draft")
         if "name" not in self.changes:
             spec = _free_name(desk, spec, before.folder)
@@ -277,6 +280,13 @@ def _plain_name(text: str) -> str:
 def _relative(path: Path) -> str:
     """Return a script's path from its own folder, in which its trials run."""
     return f".{os.sep}{path.name}" if path.name.startswith("-") else path.name
+
+
+def _unname(data: dict[str, Any], parameter: str) -> None:
+    """Take a parameter that is no longer tuned out of what names parameters."""
+    data["objective"].get("arguments", {}).pop(parameter, None)
+    for configuration in data.get("sampler", {}).get("first", ()):
+        configuration.pop(parameter, None)
 
 
 def _set(data: dict[str, Any], path: list[str], value: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...agent.offline import named_values
+from ...agent.commands import named_values
 from ...agent.toolbox.desk import Desk
 from ...tools.analysis import counts
 from ...tools.errors import LuthierError

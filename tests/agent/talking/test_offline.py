@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from luthier.agent.commands import COMMANDS, UsageError, read_tune
 from luthier.agent.dialogue import Dialogue
 from luthier.agent.events import ApprovalNeeded, Done, ToolAnswered
-from luthier.agent.offline import COMMANDS, UsageError, read_tune
 from luthier.agent.phrases import understand
 from luthier.agent.toolbox.desk import Desk
 
@@ -185,6 +185,6 @@ def test_it_goes_on_where_another_process_left_it(talk: Talk, desk: Desk) -> Non
 
 
 def test_what_is_left_out_of_a_plan_is_said_with_it(talk: Talk) -> None:
-    events = list(talk().send("tune train.py for val_acc, two dozen trials"))
-    assert "I do not understand “dozen” here, and have left it out" in words(events)
+    events = list(talk().send("tune train.py for val_acc, a few trials"))
+    assert "I do not understand “few” here, and have left it out" in words(events)
     assert asked(events).tool == "start_study"

@@ -23,7 +23,8 @@ def test_a_wish_is_taken_for_a_command(said: str, command: str) -> None:
     [
         "tune train.py for val_acc with 10 trials, no wait, 40 trials",
         "maximise and minimise val_acc in train.py",
-        "tune train.py for val_acc, each trial at most 5 minutes",
+        "run train.py 20 times for val_acc, never more than 5 trials, but 20 trials",
+        "tune train.py or finetune.py for val_acc",
     ],
 )
 def test_what_contradicts_itself_is_not_guessed_at(said: str) -> None:
@@ -37,13 +38,10 @@ def test_what_a_person_quotes_is_no_wish_of_theirs() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("tune train.py for val_acc, two dozen trials", ["dozen"]),
-        ("tune train.py for val_acc in half an hour", ["half", "hour"]),
-        ("tune only lr of train.py, val_acc, 20 trials, 2 at a time", ["only", "2", "at a time"]),
-        (
-            "maximise val_acc of train.py within 30 minutes, lr between 0.1 and 0.5",
-            ["between", "0.1", "0.5"],
-        ),
+        ("tune train.py for val_acc, a few trials", ["few"]),
+        ("tune train.py for val_acc with a couple of seeds", ["couple", "seeds"]),
+        ("tune train.py for val_acc overnight", ["overnight"]),
+        ("tune train.py for val_acc, 30 trials, 500 epochs", ["500"]),
         ("tune train.py, maximise val_acc, 20 trials", []),
         ("tune train2.py for val_acc within 30 minutes", []),
     ],
