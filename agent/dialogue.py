@@ -160,7 +160,7 @@ class Dialogue:
             decided = self.approvals.replacement(approval.id) if replaced else approval
             yield from self._offline.decided(decided)
         elif not self.pending():
-            yield from self._with_model(planner.resume(), "")
+            yield from self._with_model(planner.resume(), "", self.history())
 
     def _follow_policy(self) -> None:
         self.approvals.policy = self._policy or load_policy(self.desk.workspace)
@@ -179,10 +179,9 @@ class Dialogue:
         planner = None if is_command else self._open_planner()
         if planner is None:
             yield from self._without_model(text)
-        elif planner.waits:
-            yield from self._with_model(planner.resume(), text)
         else:
-            yield from self._with_model(planner.send(text, self._untold()), text)
+            told = self.history()
+            yield from self._with_model(planner.send(text, _untold(told)), text, told)
 
     def _in_words(self, events: Iterator[Event]) -> Iterator[Event]:
         """Say what the person got wrong, rather than raise it."""
@@ -216,11 +215,13 @@ class Dialogue:
             self._planner = Planner(self.toolbox, self.line, self.id)
         return self._planner
 
-    def _with_model(self, events: Iterator[Event], text: str) -> Iterator[Event]:
+    def _with_model(
+        self, events: Iterator[Event], text: str, told: Sequence[tuple[str, dict[str, Any]]]
+    ) -> Iterator[Event]:
         """Pass on what the planner does; where its model is lost, go on without."""
         assert self.line is not None
         self._record("heard")
-        meter, told = self.line.meter, self.history()
+        meter = self.line.meter
         study = next(filter(None, (study_started(*turn) for turn in reversed(told))), None)
         before = meter.total()
         meter.limit(*self._budget(study, told))
@@ -262,17 +263,6 @@ class Dialogue:
         else:
             yield Text("I go on without a language model; /help says what I can do.", "offline")
 
-    def _untold(self) -> list[tuple[str, str]]:
-        """Return what was said since the planner last listened, as role and text."""
-        said: list[tuple[str, str]] = []
-        *before, _ = self.history()  # the last one is what it is told now
-        for kind, data in before:
-            if kind == "heard":
-                said.clear()
-            elif kind == "person" or (kind == "text" and data["by"] == "offline"):
-                said.append((kind, data["text"]))
-        return said
-
     def _record(self, kind: str, **data: Any) -> None:
         self._store.add_turn(self.id, kind, data)
 
@@ -311,6 +301,18 @@ class Dialogue:
                 yield event
         finally:
             keep_text()
+
+
+def _untold(told: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, str]]:
+    """Return what was said since the planner last listened, as role and text."""
+    said: list[tuple[str, str]] = []
+    *before, _ = told  # the last one is what it is told now
+    for kind, data in before:
+        if kind == "heard":
+            said.clear()
+        elif kind == "person" or (kind == "text" and data["by"] == "offline"):
+            said.append((kind, data["text"]))
+    return said
 
 
 def study_started(kind: str, data: Mapping[str, Any]) -> str | None:

@@ -23,7 +23,6 @@ from langchain.agents.middleware import (
 )
 from langchain_core.messages import (
     AIMessage,
-    AnyMessage,
     BaseMessage,
     HumanMessage,
     SystemMessage,
@@ -34,7 +33,7 @@ from langchain_core.tools import StructuredTool
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.prebuilt.tool_node import ToolCallRequest
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 from openai import OpenAIError
 from pydantic import SecretStr
 
@@ -133,7 +132,7 @@ class Planner:
         self._database.close()
 
     def send(self, text: str, untold: Sequence[tuple[str, str]] = ()) -> Iterator[Event]:
-        """Answer what the person said.
+        """Answer what the person said; if it had asked something, that is decided by now.
 
         Args:
             text: What they said.
@@ -142,7 +141,11 @@ class Planner:
         Raises:
             LLMError: If the model is lost; what was done until then is kept.
         """
-        self._mend()
+        state = self._graph.get_state(self._config)
+        if state.interrupts:
+            yield from self.resume()
+            return
+        self._mend(state)
         told: list[BaseMessage] = [
             HumanMessage(said) if role == "person" else AIMessage(said) for role, said in untold
         ]
@@ -156,11 +159,6 @@ class Planner:
         """
         decisions = [self._decision(approval) for approval in self._asked()]
         yield from self._stream(Command(resume={"decisions": decisions}))
-
-    @property
-    def waits(self) -> bool:
-        """Whether it stopped to ask the person something."""
-        return bool(self._graph.get_state(self._config).interrupts)
 
     def _stream(self, given: Any) -> Iterator[Event]:
         try:
@@ -177,10 +175,6 @@ class Planner:
             if approval.state == "pending":
                 yield ApprovalNeeded(approval)
 
-    def _messages(self) -> list[AnyMessage]:
-        found: list[AnyMessage] = self._graph.get_state(self._config).values.get("messages", [])
-        return found
-
     def _must_ask(self, request: ToolCallRequest) -> bool:
         """Tell whether a person decides about a call; langchain asks the same again on resuming."""
         last = next(m for m in reversed(request.state["messages"]) if isinstance(m, AIMessage))
@@ -195,9 +189,10 @@ class Planner:
 
     def _asked(self) -> list[Approval]:
         """Return what the person is or was asked in this step, in the order of the calls."""
-        if not self.waits:
+        state = self._graph.get_state(self._config)
+        if not state.interrupts:
             return []
-        last = next(m for m in reversed(self._messages()) if isinstance(m, AIMessage))
+        last = next(m for m in reversed(state.values["messages"]) if isinstance(m, AIMessage))
         approvals = (self._approval(last, call) for call in last.tool_calls)
         return [a for a in approvals if a is not None and not a.is_automatic]
 
@@ -216,9 +211,8 @@ class Planner:
             return {"type": "edit", "edited_action": action}
         return {"type": "approve"}
 
-    def _mend(self) -> None:
+    def _mend(self, state: StateSnapshot) -> None:
         """Answer calls that were cut off when a process died, so that the talk can go on."""
-        state = self._graph.get_state(self._config)
         messages = state.values.get("messages", [])
         if not state.next or state.interrupts or not messages:
             return
@@ -266,7 +260,7 @@ class _ModelCalls(AgentMiddleware[Any, Any, Any]):
         said = [message for message in turn if isinstance(message, AIMessage)]
         if len(said) >= MOST_CALLS:
             return ModelResponse([AIMessage(_TOO_LONG)])
-        told = SystemMessage(system_prompt(self._store.preferences(self._person)))
+        told = SystemMessage(system_prompt(tuple(self._store.preferences(self._person))))
         with self._line.call("planner"):
             # As a request's extra body the tools are sent as they are: the SDK would look through
             # every part of their schemas before each call.

@@ -300,7 +300,7 @@ def test_what_is_always_sent_is_short() -> None:
         for tool in TOOLS
     ]
     kept = [Preference(100 + number, "\u20ac" * 120) for number in range(MOST_PREFERENCES)]
-    assert tokens_of(system_prompt(kept)) + tokens_of(json.dumps(declared)) <= 6000
+    assert tokens_of(system_prompt(tuple(kept))) + tokens_of(json.dumps(declared)) <= 6000
 
 
 def test_the_reminder_has_a_largest_size_whatever_was_said() -> None:
