@@ -240,6 +240,12 @@ COMMANDS = {
     "importance": Command(
         "/importance [STUDY]", "which parameters matter", "parameter_importance", _study
     ),
+    "reviews": Command(
+        "/reviews [STUDY]",
+        "what a language model made of it, and how right it was",
+        "study_reviews",
+        _study,
+    ),
     "confirm": Command(
         "/confirm [STUDY]", "repeat the best, to tell what is chance", "confirm_best", _study
     ),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ..tools.ledger import Ledger
 from ..tools.records import Decision, Prediction, StudyRecord, TrialRecord, to_json
+from ..tools.reviews import reviews_in
 from ..tools.space import Configuration
 from ..tools.spec import StudySpec
 from ..tools.workspace import Workspace
@@ -26,6 +27,7 @@ from .llm.line import Line
 from .llm.metering import Caps
 from .llm.recording import Recording
 from .llm.settings import Settings
+from .reviewing import Reviewer, ended_trials
 
 
 class Hybrid:
@@ -42,6 +44,7 @@ class Hybrid:
         adviser: Adviser,
         decisions: Mapping[int, Decision],
         *,
+        reviewer: Reviewer | None = None,
         ahead: bool = True,
     ) -> None:
         """Put it together.
@@ -51,12 +54,14 @@ class Hybrid:
             problem: What is optimised.
             adviser: The language model.
             decisions: Why the trials so far were chosen, by number.
+            reviewer: Asks the model for reviews of the study; None if nobody wants them.
             ahead: Whether the model is asked while trials run. Without that, what it is asked does
                 not depend on how long it takes, and a run with one slot can be repeated exactly.
         """
         self._spec = spec
         self._problem = problem
         self.adviser = adviser
+        self.reviewer = reviewer
         ((self._metric, _),) = spec.objectives.items()
         self._ahead = ahead
         self._standing = Standing()
@@ -193,4 +198,11 @@ def open_hybrid(
         examines=spec.adviser.mode == "shared",
     )
     stack.callback(adviser.close)
-    return Hybrid(spec, problem, adviser, ledger.decisions(study), ahead=ahead)
+    reviewer = None
+    if spec.adviser.reviews:
+        before = reviews_in(ledger.events(study))
+        seen = ledger.trials(study)[: before[-1].trials] if before else []
+        last = ended_trials(seen)
+        reviewer = Reviewer(client, problem, spec, last, ahead=ahead)
+        stack.callback(reviewer.close)
+    return Hybrid(spec, problem, adviser, ledger.decisions(study), reviewer=reviewer, ahead=ahead)

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..tools import guard
 from ..tools.enqueue import EnqueueError, wanted
@@ -20,6 +20,7 @@ from ..tools.leases import Leases
 from ..tools.ledger import Ledger
 from ..tools.outcomes import Evidence, Outcome, StopReason, Verdict
 from ..tools.records import AdviceRecord, StudyState, TrialRecord, Wish, continued
+from ..tools.reviews import KIND
 from ..tools.spec import SpecError, StudySpec
 from ..tools.study import with_budget
 from ..tools.workspace import Workspace
@@ -34,6 +35,9 @@ from .proposals import ProposalQueue
 from .retries import reopen
 from .starting import Starter
 from .watching import Watcher
+
+if TYPE_CHECKING:
+    from .reviewing import Reviewer
 
 OnTrial = Callable[[TrialRecord], None]
 Accounts = Callable[[], Sequence[AdviceRecord]]
@@ -61,6 +65,7 @@ class Tuner:
         policy: Policy,
         on_trial: OnTrial | None = None,
         accounts: Accounts | None = None,
+        reviewer: Reviewer | None = None,
     ) -> None:
         """Put the parts together; nothing starts before `run`. The writer's clock is the loop's."""
         study = writer.study
@@ -73,6 +78,7 @@ class Tuner:
         self._policy = policy
         self._on_trial = on_trial or (lambda _: None)
         self._accounts = accounts or list
+        self._reviewer = reviewer
         trials = ledger.trials(study, curves=True)
         spent = {m: ledger.spending(study, m)[0] for m in ("device_seconds", "tokens", "dollars")}
         self._history = History(trials, **spent)
@@ -124,10 +130,11 @@ class Tuner:
             self._launch()
             self._leases.flush()
             self._book_advice()
-            if self._ending is not None and not self._running:
+            if self._ending is not None and not self._running and self._is_reviewed():
                 break
             deadline = min(self._limits.seconds_left(), self._starter.seconds_left())
-            thinking = self._starter.is_thinking
+            reviewing = self._ending is not None and not self._running
+            thinking = self._starter.is_thinking or reviewing
             self._starter.get_ready()
             self._executor.wait(self._policy.poll_seconds, deadline, thinking=thinking)
         self._starter.close()
@@ -173,9 +180,31 @@ class Tuner:
 
     def _book_advice(self) -> None:
         for advice in self._accounts():
-            self._writer.record_advice(advice)
-            self._history.tokens += advice.tokens
-            self._history.dollars += advice.dollars or 0.0
+            self._book(advice)
+        self._review(over=False)
+
+    def _book(self, advice: AdviceRecord) -> None:
+        self._writer.record_advice(advice)
+        self._history.tokens += advice.tokens
+        self._history.dollars += advice.dollars or 0.0
+
+    def _review(self, *, over: bool) -> None:
+        """Record what came of a review, and have the next one made when it is time to."""
+        if self._reviewer is None:
+            return
+        asked = self._reviewer.look(self._history.trials, over=over)
+        if asked is not None:
+            self._book(asked.account)
+            if asked.review is not None:
+                self._writer.note(KIND, **asked.review.model_dump(mode="json"))
+
+    def _is_reviewed(self) -> bool:
+        """Have a finished study reviewed as a whole; tell whether that is done with."""
+        finished = self._ending is not None and self._ending.state == "finished"
+        if self._reviewer is None or not finished or self._interrupts:
+            return True
+        self._review(over=True)
+        return not self._reviewer.is_busy
 
     def _obey(self) -> None:
         if time.monotonic() - self._looked_at >= self._policy.poll_seconds:

@@ -258,6 +258,7 @@ def assemble(
             policy,
             on_trial,
             None if hybrid is None else hybrid.adviser.accounts,
+            None if hybrid is None else hybrid.reviewer,
         )
 
 

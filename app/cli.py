@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..tools.errors import LuthierError
-from . import chat, devices, evaluating, optimising, reading
+from . import chat, devices, evaluating, optimising, reading, reviews
 from .deciding import (
     ask,
     ask_to_enqueue,
@@ -39,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(reading.app)
+app.add_typer(reviews.app)
 app.add_typer(devices.app)
 app.add_typer(chat.app)
 app.add_typer(evaluating.app)

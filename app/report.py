@@ -26,6 +26,7 @@ from ..tools.outcomes import Outcome
 from ..tools.plot_style import OUTCOME_COLORS
 from ..tools.plots import panels
 from ..tools.records import Decision, EventRecord, StudyRecord, TrialRecord
+from ..tools.reviews import KIND, credit, reviews_in
 from ..tools.spec import CallableObjective, Objective, ScriptObjective, StudySpec
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -34,7 +35,7 @@ _FAILURES_SHOWN = 50
 _ERROR_LINES = 20
 _ERROR_CHARACTERS = 4000
 _PRETEND = " (in a pretend lab: nothing was trained)"
-_ROUTINE = ("started", "stopping", "ended", "repeating", "advice", AUDITED)
+_ROUTINE = ("started", "stopping", "ended", "repeating", "advice", AUDITED, KIND)
 """Events of every trial, which the trials themselves or the account of pruning tell."""
 _EVENTS_SHOWN = 200
 _TOP = 10
@@ -93,7 +94,7 @@ def _content(
     """Return what both documents say."""
     spec = study.spec
     own = [trial for trial in trials if not trial.imported]
-    best = best_trials(spec, trials)
+    best, reviews = best_trials(spec, trials), reviews_in(events)
     complete = [t for t in trials if t.state is Outcome.COMPLETE and not t.is_repeat]
     failed = [t for t in trials if isinstance(t.state, Outcome) and t.state not in _GOOD_ENDS]
     meters = read_meters(
@@ -123,6 +124,9 @@ def _content(
         "memory": estimate_error(trials, decisions),
         "vetoes": sum(len(decision.vetoes) for decision in decisions.values()),
         "importance": importance(spec, trials),
+        "review": reviews[-1] if reviews else None,
+        "outlooks": [review for review in reviews if review.trials < len(trials)],
+        "credit": credit(spec, reviews, trials) if reviews else [],
         "meters": [m for m in meters.all() if m.spent or m.cap or m.name.endswith("seconds")],
         "failed": failed,
         "failures": [(t, _error_tail(t)) for t in failed[-_FAILURES_SHOWN:]],

@@ -44,6 +44,7 @@ TOOLS: tuple[type[Tool], ...] = (
     explaining.CompareTrials,
     explaining.ReadCurve,
     explaining.ParameterImportance,
+    explaining.StudyReviews,
     explaining.WriteReport,
     explaining.ExportWinner,
     remembering.Preferences,

@@ -236,6 +236,46 @@ def _best(study: Study, trials: Sequence[TrialRecord]) -> Answer:
     }
 
 
+class StudyReviews(Tool):
+    """Show what a language model said of a study while it ran, beside a classical rule.
+
+    How far it comes, where good values lie, what to repeat, and how right both have been.
+    """
+
+    study: str | None = None
+    """The study's name; by default the newest."""
+
+    def run(self, desk: Desk) -> Answer:
+        """Read the newest review, and mark all of them."""
+        from ...tools.reviews import View, credit, reviews_in
+
+        study = desk.study(self.study)
+        found, trials = reviews_in(study.events()), study.trials(curves=False)
+        if not found:
+            return {"study": study.name, "reviews": 0}
+        newest = found[-1]
+
+        def told(view: View) -> Answer:
+            return {
+                "says": quoted(view.text),
+                "best_will_be": [number(view.low), number(view.high)],
+                "ranges": {
+                    visible(r.parameter): [number(r.low), number(r.high)] for r in view.ranges
+                },
+                "repeat": list(view.repeat),
+            }
+
+        return {
+            "study": study.name,
+            "reviews": len(found),
+            "after_trials": newest.trials,
+            "model": told(newest.model)
+            | {"hypothesis": quoted(newest.hypothesis), "risk": quoted(newest.risk)},
+            "rule": told(newest.rule),
+            "how_right_so_far": [vars(row) for row in credit(study.spec, found, trials)],
+        }
+
+
 def curve_features(curve: Mapping[int, float], *, maximize: bool) -> Answer:
     """Return what matters of a curve."""
     finite = [(step, value) for step, value in sorted(curve.items()) if math.isfinite(value)]

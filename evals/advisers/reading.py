@@ -15,9 +15,16 @@ from ..task import Direction
 from .mind import Request
 
 Kind = Literal[
-    "portfolio", "configurations", "configuration", "scores", "score", "promising", "wishes"
+    "portfolio",
+    "configurations",
+    "configuration",
+    "scores",
+    "score",
+    "promising",
+    "wishes",
+    "review",
 ]
-"""What is asked for; the last but three are asked for in free text."""
+"""What is asked for; a configuration, a score and a promise are asked for in free text."""
 
 _BLOCK = re.compile(r"^([a-z' ]+):\n((?:>.*\n)*)\(end of \1\)", re.M)
 _COUNT = re.compile(r"(?:Propose|Give|each of the) (\d+)")
@@ -39,6 +46,8 @@ class Query:
     """How many configurations are asked for."""
     words: str
     """What a person said."""
+    numbers: tuple[int, ...] = ()
+    """The numbers of the trials, where they have some."""
 
 
 def read(request: Request) -> Query | None:
@@ -48,7 +57,13 @@ def read(request: Request) -> Query | None:
     if "search space" not in blocks:
         return None
     space = read_space(blocks["search space"])
-    shown = blocks.get("history", "") or blocks.get("examples", "")
+    numbered = [line.partition(" ") for line in blocks.get("trials", "").splitlines()]
+    numbers = tuple(int(n) for n, _, cells in numbered if cells.startswith("["))
+    shown = (
+        blocks.get("history", "")
+        or blocks.get("examples", "")
+        or "\n".join(cells for _, _, cells in numbered)
+    )
     judged = blocks.get("candidates", "") or blocks.get("configuration", "")
     count = _COUNT.search(text)
     return Query(
@@ -63,6 +78,7 @@ def read(request: Request) -> Query | None:
         ),
         count=int(count[1]) if count else 1,
         words=blocks.get("the person's words", ""),
+        numbers=numbers,
     )
 
 
@@ -123,6 +139,8 @@ def _configuration(space: SearchSpace, cells: list[Any]) -> Configuration:
 
 def _kind(schema: Mapping[str, Any] | None, blocks: Mapping[str, str], text: str) -> Kind:
     properties = (schema or {}).get("properties", {})
+    if "hypothesis" in properties:
+        return "review"
     if "scores" in properties:
         return "scores"
     if "limits" in properties:

@@ -94,6 +94,39 @@ def _answer(adviser: Adviser, query: Query, rng: np.random.Generator) -> str:
             return str(int(rng.random() < _promise(adviser.judge(query, rng)[0])))
         case "wishes":
             return _json(read_words(query))
+        case "review":
+            return _json(_review(adviser, query, rng))
+
+
+def _review(adviser: Adviser, query: Query, rng: np.random.Generator) -> dict[str, Any]:
+    """Say where good values are believed to lie, and that the best ones are worth repeating."""
+    sign = -1 if query.direction == "maximize" else 1
+    order = sorted(range(len(query.trials)), key=lambda i: sign * query.trials[i][1])
+    best = query.trials[order[0]][1]
+    scale = sign * np.asarray(adviser.scale(query), float)
+    reached = sign * float(np.quantile(scale, 0.005))
+    low, high = sorted((best, min(best, reached, key=lambda v: sign * v)))
+    proposed = adviser.propose(query, 8, rng)
+    ranges = []
+    for name, parameter in query.space.parameters.items():
+        if isinstance(parameter, Categorical):
+            continue
+        values: list[Any] = [c[name] for c in proposed if name in c]
+        units = [parameter.to_unit(value) for value in values]
+        if not units or max(units) - min(units) > 0.5:
+            continue
+        ends = [_round(parameter.from_unit(unit)) for unit in (min(units), max(units))]
+        if ends[0] != ends[1]:
+            ranges.append({"parameter": name, "low": ends[0], "high": ends[1], "why": "it is so"})
+    return {
+        "hypothesis": "near what did well so far",
+        "risk": "the good values may lie elsewhere",
+        "low": float(f"{low:.8g}"),
+        "high": float(f"{high:.8g}"),
+        "ranges": ranges[:3],
+        "repeat": [query.numbers[i] for i in order[:2]],
+        "text": f"Trial {query.numbers[order[0]]} is the best so far.",
+    }
 
 
 def _values(adviser: Adviser, query: Query, belief: Belief) -> tuple[float, float, float]:

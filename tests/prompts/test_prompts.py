@@ -10,6 +10,7 @@ TEXTS = {
     "candidates@1": "1a5b82cc6178a459",
     "planner@2": "6c84f6b42fd33559",
     "promising@1": "61f2b3517c4a7173",
+    "review@1": "b5f6dc63bea0137b",
     "score@1": "9c7b8170e2d1a693",
     "scores@1": "a188fbee1fecbffe",
     "warmstart@1": "b35fe7f277684a1c",
@@ -26,6 +27,8 @@ NUMBERS: dict[str, Any] = {
     "count": 100,
     "left": None,
     "percent": 25.0,
+    "complete": 100,
+    "more": 100,
 }
 
 
@@ -49,4 +52,12 @@ def test_a_prompt_tells_its_purpose_and_the_form_of_its_answer(name):
     header = load(name).header
 
     assert header.purpose
-    assert header.output in {"text", "configurations", "portfolio", "proposal", "scores", "wishes"}
+    assert header.output in {
+        "text",
+        "configurations",
+        "portfolio",
+        "proposal",
+        "review",
+        "scores",
+        "wishes",
+    }
