@@ -46,6 +46,7 @@ def help_text() -> str:
     rows += [(command.usage, command.help) for command in COMMANDS.values()]
     rows += [
         ("/remember WORDS", "a lasting preference, such as: at most 30 minutes"),
+        ("/undo", "take back what you said last; what was started goes on"),
         ("/approve [ID]", "say yes to what I ask"),
         ("/edit [ID] trials=10 ...", "say yes to other values"),
         ("/reject [ID] REASON", "say no"),

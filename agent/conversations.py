@@ -44,6 +44,7 @@ CREATE TABLE preferences (
 _VERSIONS = (_FIRST, _PREFERENCES)
 """What each version of the database adds to the one before."""
 MOST_PREFERENCES = 10
+_UNDONE = "undone"
 
 
 class ConversationError(LuthierError, RuntimeError):
@@ -185,11 +186,51 @@ class Conversations:
                 (conversation, kind, text, time.time()),
             )
 
-    def turns(self, conversation: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return what was said and done, oldest first, as kind and data."""
-        query = "SELECT kind, data FROM turns WHERE conversation = ? ORDER BY id"
+    def turns(self, conversation: str, *, undone: bool = False) -> list[tuple[str, dict[str, Any]]]:
+        """Return what was said and done, oldest first, as kind and data.
+
+        Args:
+            conversation: The conversation's id.
+            undone: Whether to return what was taken back, too.
+        """
+        query = "SELECT id, kind, data FROM turns WHERE conversation = ? ORDER BY id"
         with self.read() as db:
-            return [(r["kind"], json.loads(r["data"])) for r in db.execute(query, (conversation,))]
+            rows = db.execute(query, (conversation,)).fetchall()
+        read = [(int(row["id"]), row["kind"], json.loads(row["data"])) for row in rows]
+        back = [] if undone else [(data["since"], id) for id, kind, data in read if kind == _UNDONE]
+        return [
+            (kind, data)
+            for id, kind, data in read
+            # What the planner was told before, it knows still.
+            if kind == "heard" or not any(since <= id < until for since, until in back)
+        ]
+
+    def undo(self, conversation: str) -> str | None:
+        """Take back what the person said last, and all that came of it in the talk.
+
+        It stays in the database, and whatever was done stays done.
+
+        Returns:
+            What they had said; None if there is nothing left to take back.
+        """
+        query = """
+            SELECT id, json_extract(data, '$.text') AS text FROM turns AS said
+            WHERE conversation = ? AND kind = 'person' AND NOT EXISTS (
+                SELECT 1 FROM turns AS undone WHERE undone.conversation = said.conversation
+                AND undone.kind = ? AND json_extract(undone.data, '$.since') <= said.id
+                AND undone.id > said.id
+            ) ORDER BY id DESC LIMIT 1
+        """
+        with self.write() as db:
+            row = db.execute(query, (conversation, _UNDONE)).fetchone()
+            if row is None:
+                return None
+            text = json.dumps({"since": row["id"], "text": row["text"]}, ensure_ascii=False)
+            db.execute(
+                "INSERT INTO turns (conversation, kind, data, time) VALUES (?, ?, ?, ?)",
+                (conversation, _UNDONE, text, time.time()),
+            )
+            return str(row["text"])
 
     def has_said(self, person: str, words: str) -> bool:
         """Tell whether a person has said these words, one after the other, in what they last said.

@@ -91,12 +91,15 @@ class Dialogue:
         self.line = line
 
     def history(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return what was said and done so far, as kind and data, oldest first."""
+        """Return what was said and done so far and not taken back, oldest first."""
         return self._store.turns(self.id)
+
+    def _everything(self) -> list[tuple[str, dict[str, Any]]]:
+        return self._store.turns(self.id, undone=True)
 
     def news(self) -> Iterator[Event]:
         """Say what has happened since to the studies that this conversation started."""
-        told = self.history()
+        told = self._everything()
         known = {(data["study"], data["what"]) for kind, data in told if kind == "news"}
         for name in dict.fromkeys(filter(None, (study_started(*turn) for turn in told))):
             for what, text in happenings(self.desk, self.desk.study(name)):
@@ -113,7 +116,10 @@ class Dialogue:
         return self.approvals.pending()
 
     def send(self, text: str) -> Iterator[Event]:
-        """Answer what the person said."""
+        """Answer what the person said; `/undo` takes back what they said before."""
+        if text.strip() == "/undo":
+            yield from self._undo()
+            return
         self._record("person", text=text)
         yield from self._recorded(self._in_words(self._answer(text)))
         yield Done()
@@ -160,7 +166,7 @@ class Dialogue:
             decided = self.approvals.replacement(approval.id) if replaced else approval
             yield from self._offline.decided(decided)
         elif not self.pending():
-            yield from self._with_model(planner.resume(), "", self.history())
+            yield from self._with_model(planner.resume(), "")
 
     def _follow_policy(self) -> None:
         self.approvals.policy = self._policy or load_policy(self.desk.workspace)
@@ -180,8 +186,23 @@ class Dialogue:
         if planner is None:
             yield from self._without_model(text)
         else:
-            told = self.history()
-            yield from self._with_model(planner.send(text, _untold(told)), text, told)
+            untold = _untold(self.history())
+            yield from self._with_model(planner.send(text, untold), text)
+
+    def _undo(self) -> Iterator[Event]:
+        """Forget the person's last words and what was answered; what was done stays done."""
+        text = self._store.undo(self.id)
+        if text is None:
+            yield Text("There is nothing to take back.", "offline")
+        else:
+            for approval in self.pending():
+                reason = "the person took back what they had said"
+                self.approvals.reject(approval.id, reason, self.desk.person)
+            planner = self._open_planner()
+            if planner is not None:
+                planner.forget(text)
+            yield Text(f"Taken back: “{text}”. What was started goes on.", "offline")
+        yield Done()
 
     def _in_words(self, events: Iterator[Event]) -> Iterator[Event]:
         """Say what the person got wrong, rather than raise it."""
@@ -215,13 +236,11 @@ class Dialogue:
             self._planner = Planner(self.toolbox, self.line, self.id)
         return self._planner
 
-    def _with_model(
-        self, events: Iterator[Event], text: str, told: Sequence[tuple[str, dict[str, Any]]]
-    ) -> Iterator[Event]:
+    def _with_model(self, events: Iterator[Event], text: str) -> Iterator[Event]:
         """Pass on what the planner does; where its model is lost, go on without."""
         assert self.line is not None
         self._record("heard")
-        meter = self.line.meter
+        meter, told = self.line.meter, self._everything()
         study = next(filter(None, (study_started(*turn) for turn in reversed(told))), None)
         before = meter.total()
         meter.limit(*self._budget(study, told))

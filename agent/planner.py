@@ -25,6 +25,7 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     HumanMessage,
+    RemoveMessage,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -159,6 +160,15 @@ class Planner:
         """
         decisions = [self._decision(approval) for approval in self._asked()]
         yield from self._stream(Command(resume={"decisions": decisions}))
+
+    def forget(self, text: str) -> None:
+        """Forget what the person said last, if that is this text, and all that came of it."""
+        state = self._graph.get_state(self._config)
+        messages = state.values.get("messages", [])
+        said = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+        if said and messages[said[-1]].content == text:
+            gone = [RemoveMessage(id=str(message.id)) for message in messages[said[-1] :]]
+            self._graph.update_state(self._config, {"messages": gone}, as_node="model")
 
     def _stream(self, given: Any) -> Iterator[Event]:
         try:

@@ -26,7 +26,7 @@ from .optuna_bridge import rebuild
 from .outcomes import Outcome
 from .plot_style import ACCENT, BROKEN, MUTED, OUTCOME_COLORS, SCALE, finished, in_our_scale
 from .quiet import quiet
-from .records import Decision, TrialRecord
+from .records import TrialRecord
 from .spec import StudySpec
 
 CURVES = "Learning curves"
@@ -358,58 +358,6 @@ def _sources(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Pane
     figure.update_yaxes(type="category", categoryarray=names)
     figure.update_layout(height=max(_HEIGHT, 100 + 44 * len(names)), barmode="group")
     return Panel(title, figure, "Whoever comes later has it harder to find a better one.")
-
-
-PREDICTIONS = "Predictions"
-
-
-def predictions(
-    spec: StudySpec, trials: Sequence[TrialRecord], decisions: Mapping[int, Decision]
-) -> Panel:
-    """Return what was expected of trials against what came of them, of a single objective.
-
-    Args:
-        spec: The study's spec.
-        trials: All its trials.
-        decisions: Why each was tried, by number, with what was expected of it.
-    """
-    (metric,) = spec.objectives
-    told = [
-        (trial, prediction, trial.metrics[metric])
-        for trial in _complete(trials)
-        if trial.number in decisions
-        and (prediction := decisions[trial.number].prediction) is not None
-    ]
-    if not told:
-        why = "No trial that a language model proposed with a prediction is complete."
-        return Panel(PREDICTIONS, None, why)
-    means = [prediction.mean for _, prediction, _ in told]
-    values = [value for _, _, value in told]
-    figure = go.Figure(
-        go.Scatter(
-            x=means,
-            y=values,
-            mode="markers",
-            marker={"color": ACCENT, "size": 8},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [prediction.high - prediction.mean for _, prediction, _ in told],
-                "arrayminus": [prediction.mean - prediction.low for _, prediction, _ in told],
-                "color": MUTED,
-            },
-            text=[f"trial {trial.number}" for trial, _, _ in told],
-            hovertemplate="%{text}: expected %{x:.6g}, came %{y:.6g}<extra></extra>",
-        )
-    )
-    ends = [min(*means, *values), max(*means, *values)]
-    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": MUTED, "dash": "dot"})
-    figure.update_xaxes(title=f"expected {metric}")
-    figure.update_yaxes(title=metric)
-    figure.update_layout(showlegend=False, height=2 * _HEIGHT)
-    inside = sum(prediction.low <= value <= prediction.high for _, prediction, value in told)
-    note = f"{inside} of {len(told)} outcomes lie in the interval that should hold 80% of them."
-    return Panel(PREDICTIONS, finished(figure), note)
 
 
 def _timeline(title: str, _: StudySpec, trials: Sequence[TrialRecord]) -> Panel:

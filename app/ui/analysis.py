@@ -8,7 +8,16 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ...tools.plots import CURVES, PREDICTIONS, drawers, predictions
+from ...tools.evidence_plots import (
+    OUTLOOKS,
+    PREDICTIONS,
+    REPEATS,
+    outlooks,
+    predictions,
+    repeats,
+)
+from ...tools.plots import CURVES, drawers
+from ...tools.reviews import reviews_in
 from .acts import plain_html
 from .pace import Pace
 from .place import PanelName
@@ -49,9 +58,13 @@ class AnalysisPanel:
         """Return the choice of figures, a note, and the figure."""
         drawn = {title: draw for title, draw in drawers(sight.spec).items() if title != CURVES}
         if len(sight.spec.objectives) == 1:
-            decisions = sight.study.ledger.decisions
+            study = sight.study
+            drawn[REPEATS] = repeats
             drawn[PREDICTIONS] = lambda spec, trials: predictions(
-                spec, trials, decisions(sight.snapshot.record)
+                spec, trials, study.ledger.decisions(sight.snapshot.record)
+            )
+            drawn[OUTLOOKS] = lambda spec, trials: outlooks(
+                spec, trials, reviews_in(study.events())
             )
         title = values[0] if values[0] in drawn else next(iter(drawn))
         panel = drawn[title](sight.spec, sight.trials)

@@ -237,6 +237,8 @@ class ChatColumn:
             case "again":
                 text = self._last_words(id)
                 talk.do(lambda dialogue: dialogue.send(text))
+            case "undo":
+                talk.do(lambda dialogue: dialogue.send("/undo"))
             case "reword":
                 return self._last_words(id)
             case _:
@@ -280,6 +282,9 @@ def _items(view: View) -> Any:
             case "decision":
                 reason = f": {data['reason']}" if data["reason"] else ""
                 text = f"Number {data['approval']} was {data['state']} by you{reason}"
+                yield {"kind": "note", "text": text}
+            case "undone":
+                text = f"You took back “{cut(data['text'], 60)}”. What was started goes on."
                 yield {"kind": "note", "text": text}
             case "interrupted":
                 yield {"kind": "problem", "text": data["reason"]}

@@ -395,7 +395,10 @@ class Page:
         self, here: Place, shown: dict[str, str], filled: list[Any], values: Any
     ) -> None:
         if here.study is None:
-            self._tell(_EMPTY, shown, filled)
+            empty = "" if here.panel in APART else message(_EMPTY)
+            if shown.get("head") != digest(empty):
+                shown["head"] = digest(empty)
+                filled[5] = empty
             return
         study = self.watch.study_named(here.study)
         sight = Sight(study, self.watch.look(here.study), here)

@@ -5,9 +5,10 @@ import math
 from dataclasses import replace
 
 import pytest
+from luthier.tools.evidence_plots import predictions
 from luthier.tools.outcomes import Outcome
 from luthier.tools.plot_style import OUTCOME_COLORS
-from luthier.tools.plots import panels, predictions
+from luthier.tools.plots import panels
 from luthier.tools.records import AttemptRecord, Decision, Prediction, TrialRecord
 from luthier.tools.spec import StudySpec, parse_spec
 
