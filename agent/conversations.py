@@ -43,7 +43,7 @@ CREATE TABLE preferences (
 """
 _VERSIONS = (_FIRST, _PREFERENCES)
 """What each version of the database adds to the one before."""
-MOST_PREFERENCES = 10
+MOST_PREFERENCES = 7
 _UNDONE = "undone"
 
 

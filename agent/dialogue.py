@@ -21,7 +21,7 @@ from .happenings import happenings
 from .llm.answers import LLMError, Usage
 from .llm.metering import Caps
 from .offline import Offline
-from .toolbox.box import Toolbox
+from .toolbox.box import Toolbox, ToolPolicy
 from .toolbox.desk import Desk
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Dialogue:
         line: Line | None = None,
         policy: Policy | None = None,
         conversation: str | None = None,
+        tools: ToolPolicy | None = None,
     ) -> None:
         """Begin a conversation, or take one up.
 
@@ -61,6 +62,7 @@ class Dialogue:
             line: The way to a language model; None for commands alone.
             policy: When the person is asked; None for what they keep in the workspace.
             conversation: The id of the one to go on with.
+            tools: Which tools a model is offered, and what it is told of them.
 
         Raises:
             ConversationError: If there is no such conversation, or it is another person's.
@@ -77,6 +79,7 @@ class Dialogue:
         self.toolbox = Toolbox(desk, self.approvals)
         self._offline = Offline(self.toolbox)
         self.line = line
+        self._tools = tools
         self._planner: Planner | None = None
 
     def close(self) -> None:
@@ -233,7 +236,7 @@ class Dialogue:
         if self._planner is None:
             from .planner import Planner
 
-            self._planner = Planner(self.toolbox, self.line, self.id)
+            self._planner = Planner(self.toolbox, self.line, self.id, self._tools)
         return self._planner
 
     def _with_model(self, events: Iterator[Event], text: str) -> Iterator[Event]:

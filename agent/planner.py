@@ -41,13 +41,13 @@ from pydantic import SecretStr
 from ..prompts.loading import tokens_of
 from ..tools.errors import LuthierError
 from .approvals import Approval
-from .conversations import Conversations
+from .conversations import Conversations, Preference
 from .events import ApprovalNeeded, Event, Text, ToolAnswered, ToolCalled
 from .llm.answers import LLMError
 from .llm.failures import detail_of
 from .llm.line import Line
 from .recall import recall, system_prompt
-from .toolbox.box import GUARDED, TOOLS, Toolbox
+from .toolbox.box import GUARDED, TOOLS, Toolbox, ToolPolicy, declared
 from .toolbox.declaring import Tool
 
 MOST_CALLS = 20
@@ -76,13 +76,20 @@ _CUT_OFF = (
 class Planner:
     """One conversation of a language model with a person."""
 
-    def __init__(self, toolbox: Toolbox, line: Line, conversation: str) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        line: Line,
+        conversation: str,
+        tools: ToolPolicy | None = None,
+    ) -> None:
         """Take up a conversation where it stands; nothing is sent yet.
 
         Args:
             toolbox: The tools, with the conversation's approvals.
             line: The way to the model.
             conversation: Its id.
+            tools: Which tools the model is offered, and what it is told of them.
         """
         self._toolbox = toolbox
         self._line = line
@@ -118,7 +125,7 @@ class Planner:
                 trim_tokens_to_summarize=None,
                 summarizer=lambda _: recall(self._store, conversation, toolbox.approvals),
             ),
-            _ModelCalls(line, self._store, toolbox.desk.person),
+            _ModelCalls(line, self._store, toolbox.desk.person, declared(tools)),
             HumanInTheLoopMiddleware(guarded),
         ]
         self._graph = create_agent(
@@ -234,27 +241,18 @@ class Planner:
             self._graph.update_state(self._config, {"messages": cut}, as_node="tools")
 
 
-_DECLARED = [
-    {
-        "type": "function",
-        "function": {
-            "name": tool.tool_name(),
-            "description": tool.description(),
-            "parameters": tool.declaration(),
-        },
-    }
-    for tool in TOOLS
-]
-
-
 class _ModelCalls(AgentMiddleware[Any, Any, Any]):
     """Tells the model what is always told, meters its calls, and ends turns that go too far.
 
     langchain's own limits are steps of the graph, each with a checkpoint, before the first word.
     """
 
-    def __init__(self, line: Line, store: Conversations, person: str) -> None:
+    def __init__(
+        self, line: Line, store: Conversations, person: str, tools: list[dict[str, Any]]
+    ) -> None:
         super().__init__()
+        self._extra = {"extra_body": {"tools": tools}}
+        self._told: tuple[list[Preference], SystemMessage] | None = None
         self._line = line
         self._store = store
         self._person = person
@@ -270,13 +268,15 @@ class _ModelCalls(AgentMiddleware[Any, Any, Any]):
         said = [message for message in turn if isinstance(message, AIMessage)]
         if len(said) >= MOST_CALLS:
             return ModelResponse([AIMessage(_TOO_LONG)])
-        told = SystemMessage(system_prompt(tuple(self._store.preferences(self._person))))
+        preferences = self._store.preferences(self._person)
+        if self._told is None or self._told[0] != preferences:
+            self._told = preferences, SystemMessage(system_prompt(preferences))
         with self._line.call("planner"):
             # As a request's extra body the tools are sent as they are: the SDK would look through
             # every part of their schemas before each call.
-            declared = {"extra_body": {"tools": _DECLARED}}
+            told = self._told[1]
             response = handler(
-                request.override(system_message=told, tools=[], model_settings=declared)
+                request.override(system_message=told, tools=[], model_settings=self._extra)
             )
         said += [message for message in response.result if isinstance(message, AIMessage)]
         if sum(len(message.tool_calls) for message in said) > MOST_TOOLS:

@@ -6,7 +6,7 @@ It is made of the record and the ledger, not of an earlier reminder, so nothing 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from collections.abc import Sequence
 
 from ..prompts.loading import render
 from .approvals import Approvals
@@ -46,8 +46,7 @@ def recall(store: Conversations, conversation: str, approvals: Approvals) -> str
     return prompt.messages[1].content
 
 
-@lru_cache(maxsize=8)
-def system_prompt(preferences: tuple[Preference, ...] = ()) -> str:
+def system_prompt(preferences: Sequence[Preference] = ()) -> str:
     """Return what a planner is told before everything else; only the preferences ever change."""
     kept = "\n".join(f"{preference.id}. {preference.words}" for preference in preferences)
     prompt = render("planner", preferences=kept, said="", drafts="", approvals="", answers="")

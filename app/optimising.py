@@ -28,12 +28,17 @@ app.add_typer(patch)
 By = Literal["optimizer", "masked", "opro", "gepa", "random"]
 ITSELF = Path("self")
 ITS_TRIALS = 15
+INTENTS = "intents"
+"""The suite of `self` that trains the planner's policy instead of the samplers' prompts."""
 SIMULATED = "simulated"
 """What the endpoints of `evals/advisers` call their model."""
 File = Annotated[Path, typer.Argument(help="A file that defines workflow, params and suite.")]
 SuiteFile = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--suite", help="The file that defines the suite, if it is another one."),
+    typer.Option(
+        "--suite",
+        help="The file with the suite, if it is another; of `self`: tasks, or `intents`.",
+    ),
 ]
 RunName = Annotated[
     Optional[str],  # noqa: UP045
@@ -146,9 +151,10 @@ def _itself(suite: Path | None, caps: Caps) -> Iterator[tuple[Pipeline, Client]]
     from ..agent.llm.settings import HOW_TO
     from ..agent.workflow.files import Pipeline
     from ..evals.suites import tasks_of
-    from ..evals.workflow.itself import OBJECTIVE, itself
+    from ..evals.workflow import itself, policy
 
-    tasks = tasks_of("tables" if suite is None else str(suite))
+    is_policy = suite is not None and str(suite) == INTENTS
+    tasks = () if is_policy else tasks_of("tables" if suite is None else str(suite))
     llm = language_model(caps=caps)
     if llm is None:
         fail(f"Luthier's prompts are tried out on a language model: {HOW_TO}")
@@ -156,9 +162,10 @@ def _itself(suite: Path | None, caps: Caps) -> Iterator[tuple[Pipeline, Client]]
         if llm.name == SIMULATED:
             text = "The model is simulated: this shows that the plumbing works, and no quality."
             out().print(text, style="yellow", markup=False, highlight=False)
-        found = itself(llm, tasks, ITS_TRIALS)
+        found = policy.policy(llm.line) if is_policy else itself.itself(llm, tasks, ITS_TRIALS)
+        objective = policy.OBJECTIVE if is_policy else itself.OBJECTIVE
         params, suite_of_it = found.params, found.suite
-        yield Pipeline(ITSELF, found.workflow, params, params, suite_of_it, OBJECTIVE), llm
+        yield Pipeline(ITSELF, found.workflow, params, params, suite_of_it, objective), llm
 
 
 @contextmanager

@@ -38,7 +38,9 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 Role = Literal["system", "user"]
 
-_REWORDED: ContextVar[Mapping[str, str] | None] = ContextVar("luthier_reworded", default=None)
+_REWORDED: ContextVar[Mapping[tuple[str, Role], str] | None] = ContextVar(
+    "luthier_reworded", default=None
+)
 
 
 class PromptError(LuthierError, ValueError):
@@ -97,8 +99,8 @@ class Source:
 
     header: Header
     templates: Mapping[Role, Template]
-    user: str
-    """The template of its user turn, as text."""
+    turns: Mapping[Role, str]
+    """The templates of its turns, as text."""
     digest: str
     """Hash of all that its text depends on."""
 
@@ -122,21 +124,22 @@ def render(id: str, **inputs: Any) -> Prompt:
             f"prompt {id!r} takes {sorted(declared)}, but got {sorted(inputs)}; give exactly those"
         )
     templates, variant = dict(source.templates), ""
-    if (wording := (_REWORDED.get() or {}).get(id, source.user)) != source.user:
-        templates["user"] = _environment().from_string(wording)
-        variant = sha256(wording.encode()).hexdigest()[:8]
+    for role, text in source.turns.items():
+        if (wording := (_REWORDED.get() or {}).get((id, role), text)) != text:
+            templates[role] = _environment().from_string(wording)
+            variant = sha256((variant + wording).encode()).hexdigest()[:8]
     turns = (Turn(role, template.render(inputs).strip()) for role, template in templates.items())
     return Prompt(source.header.id, source.header.version, tuple(turns), variant)
 
 
 @contextmanager
-def reworded(users: Mapping[str, str]) -> Iterator[None]:
-    """Try out other wordings of prompts' user turns while the block runs, in this context alone.
+def reworded(turns: Mapping[tuple[str, Role], str]) -> Iterator[None]:
+    """Try out other wordings of prompts while the block runs, in this context alone.
 
     Args:
-        users: Prompt id to the template of its user turn.
+        turns: A prompt's id and the role of a turn, to the template of that turn.
     """
-    token = _REWORDED.set(users)
+    token = _REWORDED.set(turns)
     try:
         yield
     finally:
@@ -167,7 +170,8 @@ def load(id: str) -> Source:
         "system": environment.from_string(system),
         "user": environment.from_string(user),
     }
-    return Source(header, templates, user, sha256((text + FENCE_RULE).encode()).hexdigest()[:16])
+    texts: dict[Role, str] = {"system": system, "user": user}
+    return Source(header, templates, texts, sha256((text + FENCE_RULE).encode()).hexdigest()[:16])
 
 
 def names() -> list[str]:

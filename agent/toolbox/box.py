@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ...tools.errors import LuthierError
 from ...tools.space import did_you_mean
@@ -52,6 +52,43 @@ TOOLS: tuple[type[Tool], ...] = (
 _BY_NAME = {tool.tool_name(): tool for tool in TOOLS}
 GUARDED = frozenset({"spends", "destroys"})
 """The effects that need an approval."""
+
+
+class ToolPolicy(BaseModel):
+    """Which tools a model is offered, and what it is told of them; how they are guarded is not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    told: dict[str, str] = Field(default_factory=dict)
+    """A tool's name to what is said of it instead of its docstring."""
+    left_out: tuple[str, ...] = ()
+    """Tools that are not offered."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ToolPolicy:
+        for name in (*self.told, *self.left_out):
+            if name not in _BY_NAME:
+                raise ValueError(
+                    f"there is no tool {visible(name)!r}" + did_you_mean(name, _BY_NAME)
+                )
+        return self
+
+
+def declared(policy: ToolPolicy | None = None) -> list[dict[str, Any]]:
+    """Return the tools as chat endpoints take them."""
+    policy = policy or ToolPolicy()
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.tool_name(),
+                "description": tool.description(policy.told.get(tool.tool_name())),
+                "parameters": tool.declaration(),
+            },
+        }
+        for tool in TOOLS
+        if tool.tool_name() not in policy.left_out
+    ]
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,13 @@ class Tool(Section):
         return plain
 
     @classmethod
-    def description(cls) -> str:
-        """Return what a model reads of it."""
-        text = " ".join((cls.__doc__ or "").split())
+    def description(cls, told: str | None = None) -> str:
+        """Return what a model reads of it; that a person is asked stands there, whatever is `told`.
+
+        Args:
+            told: What is said of it; by default its docstring.
+        """
+        text = " ".join((told or cls.__doc__ or "").split())
         needs = {"spends": "Spends device time", "destroys": "Ends what runs"}.get(cls.effect)
         return f"{text} {needs}: a person is asked first." if needs else text
 

@@ -26,7 +26,7 @@ class StudyStatus(Tool):
     """
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Read the ledger."""
@@ -58,7 +58,7 @@ class BestTrials(Tool):
     """Show the best configuration so far with its metrics, and what may be claimed of it."""
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Read the ledger."""
@@ -72,7 +72,7 @@ class ShowTrial(Tool):
     trial: int = Field(ge=0)
     """The trial's number."""
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Read the ledger."""
@@ -104,7 +104,7 @@ class CompareTrials(Tool):
     trials: list[int] = Field(min_length=2, max_length=6)
     """Their numbers."""
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Read the ledger."""
@@ -139,7 +139,7 @@ class ReadCurve(Tool):
     metric: str | None = None
     """By default the one that decides."""
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Read the ledger."""
@@ -161,7 +161,7 @@ class ParameterImportance(Tool):
     """Say which parameters set the best trials apart, and in which ranges the best ones lie."""
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Compare the best trials with all."""
@@ -185,7 +185,7 @@ class WriteReport(Tool):
     effect = "notes"
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Let the front end write it."""
@@ -201,7 +201,7 @@ class ExportWinner(Tool):
     effect = "notes"
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Write what there is."""
@@ -243,7 +243,7 @@ class StudyReviews(Tool):
     """
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Read the newest review, and mark all of them."""

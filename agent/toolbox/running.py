@@ -100,7 +100,7 @@ class ResumeStudy(Tool):
     effect = "spends"
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
     trials: int | None = Field(default=None, ge=1, le=100_000)
     """The new number of trials in all."""
     wall_time: Seconds | None = None
@@ -153,7 +153,7 @@ class PauseStudy(Tool):
     effect = "notes"
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def run(self, desk: Desk) -> Answer:
         """Ask its worker."""
@@ -166,7 +166,7 @@ class StopStudy(Tool):
     effect = "destroys"
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def check(self, desk: Desk) -> None:
         """See that it runs."""
@@ -190,7 +190,7 @@ class StopTrial(Tool):
     trial: int = Field(ge=0)
     """The trial's number."""
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def check(self, desk: Desk) -> None:
         """See that the trial runs."""
@@ -211,7 +211,7 @@ class ProposeTrials(Tool):
     """
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
     count: int = Field(default=3, ge=1, le=8)
     """How many."""
 
@@ -253,7 +253,7 @@ class EnqueueTrial(Tool):
     like: int | None = Field(default=None, ge=0)
     """The trial that the other values are taken from."""
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
 
     def _plan(self, desk: Desk) -> tuple[Study, Any]:
         from ...tools.enqueue import wanted
@@ -297,7 +297,7 @@ class RetryTrials(Tool):
     effect = "spends"
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
     outcomes: list[str] = Field(default_factory=list, max_length=9)
     """Those that ended so: crashed, out_of_memory, timed_out, diverged, killed, pruned, ..."""
     trials: list[int] = Field(default_factory=list, max_length=100)
@@ -350,7 +350,7 @@ class ConfirmBest(Tool):
     effect = "spends"
 
     study: str | None = None
-    """The study's name; by default the newest."""
+    """By default the newest."""
     repeats: int = Field(default=5, ge=2, le=50)
     """How many repeats each is to have in all."""
 

@@ -45,6 +45,9 @@ _LOOKS = {
     "compare_trials": "compare",
     "read_curve": "curve",
     "parameter_importance": "importance",
+    "propose_trials": "proposals",
+    "study_reviews": "reviews",
+    "preferences": "preferences",
     "write_report": "report",
     "export_winner": "export",
 }

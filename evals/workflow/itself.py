@@ -16,7 +16,7 @@ from ...agent.llambo.candidates import LEAST_ALPHA, MOST_ALPHA
 from ...agent.llambo.method import LEAST_CANDIDATES
 from ...agent.llm.answers import LanguageModel, LLMError, is_spent
 from ...agent.workflow import Case, Feedback, Param, ParamSet, Suite, Workflow, op, param
-from ...prompts.loading import load, reworded
+from ...prompts.loading import Role, load, reworded
 from ..cells import run_cell
 from ..methods import Method
 from ..suites import load_task
@@ -115,7 +115,9 @@ def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0)
     def tune(task: Task) -> Tuned:
         """Tune a task; the result is the regret of the incumbent after each trial, and tokens."""
         noting = _Noting(llm)
-        wording = {name: param(f"prompt.{name}") for name in PROMPTS}
+        wording: dict[tuple[str, Role], str] = {
+            (name, "user"): param(f"prompt.{name}") for name in PROMPTS
+        }
         aim = Aim.model_validate(param("aim"))
         method = Method("itself", "LLAMBO", lambda task, seed: _sampler(noting, task, seed, aim))
         with reworded(wording):
@@ -132,7 +134,10 @@ def itself(llm: LanguageModel, tasks: Sequence[str], trials: int, seed: int = 0)
         return Feedback(-tuned.regret[-1], text, cost=tuned.tokens)
 
     params = [
-        *(Param.text(f"prompt.{n}", load(n).user, doc) for n, doc in sorted(PROMPTS.items())),
+        *(
+            Param.text(f"prompt.{n}", load(n).turns["user"], doc)
+            for n, doc in sorted(PROMPTS.items())
+        ),
         Param.json("aim", Aim(), Aim, "alpha and number of the candidates; null adapts them"),
     ]
     cases = [Case(name, load_task(name)) for name in tasks]

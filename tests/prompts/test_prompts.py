@@ -8,7 +8,7 @@ from luthier.prompts.loading import load, names, render, tokens_of
 TEXTS = {
     "candidate@1": "558713a261fc4f22",
     "candidates@1": "1a5b82cc6178a459",
-    "planner@2": "6c84f6b42fd33559",
+    "planner@2": "70a5352f7775afe5",
     "promising@1": "61f2b3517c4a7173",
     "review@1": "b5f6dc63bea0137b",
     "score@1": "9c7b8170e2d1a693",

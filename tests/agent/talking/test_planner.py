@@ -17,7 +17,7 @@ from luthier.agent.llm.metering import Caps
 from luthier.agent.llm.settings import Settings
 from luthier.agent.planner import MOST_CALLS, MOST_TOOLS, Planner
 from luthier.agent.recall import system_prompt
-from luthier.agent.toolbox.box import TOOLS
+from luthier.agent.toolbox.box import declared
 from luthier.agent.toolbox.desk import Desk
 from luthier.evals.advisers import faults
 from luthier.evals.advisers.mind import Called, Reply, Request
@@ -295,12 +295,8 @@ def test_a_long_talk_is_shortened_without_its_spec_its_questions_and_its_numbers
 
 
 def test_what_is_always_sent_is_short() -> None:
-    declared = [
-        {"name": tool.tool_name(), "description": tool.description(), **tool.declaration()}
-        for tool in TOOLS
-    ]
     kept = [Preference(100 + number, "\u20ac" * 120) for number in range(MOST_PREFERENCES)]
-    assert tokens_of(system_prompt(tuple(kept))) + tokens_of(json.dumps(declared)) <= 6000
+    assert tokens_of(system_prompt(kept)) + tokens_of(json.dumps(declared())) <= 6000
 
 
 def test_the_reminder_has_a_largest_size_whatever_was_said() -> None:

@@ -22,13 +22,13 @@ TASKS = ("bbob-sphere", "conditional")
 def test_a_wording_is_tried_out_in_its_block_alone_and_leaves_its_mark() -> None:
     inputs = {"task": "t", "space": "s", "past": "", "count": 3}
     own = render("warmstart", **inputs)
-    with reworded({"warmstart": load("warmstart").user + "Be bold."}):
+    with reworded({("warmstart", "user"): load("warmstart").turns["user"] + "Be bold."}):
         other = render("warmstart", **inputs)
     assert other.messages[1].content == own.messages[1].content + "\nBe bold."
     assert other.messages[0] == own.messages[0]
     assert other.key.startswith(f"{own.key}+")
     assert render("warmstart", **inputs) == own
-    with reworded({"warmstart": load("warmstart").user}):
+    with reworded({("warmstart", "user"): load("warmstart").turns["user"]}):
         assert render("warmstart", **inputs) == own
 
 
