@@ -47,7 +47,7 @@ def _short(value: Any) -> str:
         return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
     if isinstance(value, list):
         return ", ".join(map(_short, value))
-    return str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _values(values: Mapping[str, Any]) -> str:

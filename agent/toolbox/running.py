@@ -14,7 +14,7 @@ from ...tools.study import Study, read_study_meters
 from ..conversations import Draft
 from .declaring import Answer, Estimate, Tool, ToolError, plain_values, visible
 from .desk import Desk
-from .drafting import draft_or_study, estimate_of, spec_summary
+from .drafting import draft_or_study, estimate_of, number_or_none, spec_summary
 
 
 class StartStudy(Tool):
@@ -133,7 +133,7 @@ class ResumeStudy(Tool):
         seconds = expected_trial_seconds(trials)
         left = None if spec.budget.trials is None else max(0, spec.budget.trials - len(trials))
         known = None if left is None or seconds is None else left * seconds
-        return Estimate(trials=left, device_seconds=known)
+        return _taking(study, left, known, left)
 
     def run(self, desk: Desk) -> Answer:
         """Ask its worker to go on, or start one."""
@@ -273,7 +273,7 @@ class EnqueueTrial(Tool):
     def estimate(self, desk: Desk) -> Estimate:
         """Return what a trial usually takes."""
         study, _ = self._plan(desk)
-        return Estimate(trials=1, device_seconds=expected_trial_seconds(study.trials(curves=False)))
+        return _taking(study, 1, expected_trial_seconds(study.trials(curves=False)), 1)
 
     def shown(self, desk: Desk) -> Answer:
         """Show the whole configuration."""
@@ -326,7 +326,7 @@ class RetryTrials(Tool):
         study, asked = self._plan(desk)
         seconds = expected_trial_seconds(study.trials(curves=False))
         known = None if seconds is None else seconds * len(asked.trials)
-        return Estimate(trials=0, device_seconds=known)
+        return _taking(study, 0, known, len(asked.trials))
 
     def shown(self, desk: Desk) -> Answer:
         """Show the trials by number."""
@@ -363,9 +363,9 @@ class ConfirmBest(Tool):
 
     def estimate(self, desk: Desk) -> Estimate:
         """Return what the repeats of two trials usually take."""
-        seconds = expected_trial_seconds(desk.study(self.study).trials(curves=False))
-        known = None if seconds is None else 2 * self.repeats * seconds
-        return Estimate(trials=0, device_seconds=known)
+        study, runs = desk.study(self.study), 2 * self.repeats
+        seconds = expected_trial_seconds(study.trials(curves=False))
+        return _taking(study, 0, None if seconds is None else runs * seconds, runs)
 
     def run(self, desk: Desk) -> Answer:
         """Ask its worker, or start one."""
@@ -377,6 +377,18 @@ class ConfirmBest(Tool):
         asked = ask(study, plan.slots, repeats=self.repeats, trials=[], caps={})
         answer: Answer = {"study": study.name, "repeats_of": list(asked.trials)}
         return answer if study.owner is not None else answer | _start(desk, study)
+
+
+def _taking(
+    study: Study, trials: int | None, device_seconds: float | None, runs: int | None
+) -> Estimate:
+    """Return what so many runs take, of which as many go on at once as the study has slots."""
+    from ..worker import check_study
+
+    if device_seconds is None or not runs:
+        return Estimate(trials=trials, device_seconds=device_seconds)
+    slots = check_study(study.spec, study.record.working_directory).slots
+    return Estimate(trials, device_seconds, number_or_none(device_seconds / min(slots, runs)))
 
 
 def _running(desk: Desk, name: str | None) -> Study:

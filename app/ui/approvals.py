@@ -128,7 +128,8 @@ class ApprovalsPanel:
             "tool": approval.tool,
             "runs": "\n".join([*lines(given), *lines(shown)]),
             "estimate": {
-                "trials": _written(estimate.get("trials")),
+                # Repeats, and trials that run again, are no new ones.
+                "new trials": _written(estimate.get("trials")),
                 "time": _written(estimate.get("wall_seconds"), seconds=True),
                 "device time": _written(estimate.get("device_seconds"), seconds=True),
                 "dollars": _written(estimate.get("dollars"), "devices have no price here"),
