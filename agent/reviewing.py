@@ -132,7 +132,9 @@ def ask(
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST]
+    # Half a character, as JSON can hold it, could not be stored.
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return " ".join(whole.split())[:_LONGEST]
 
 
 def _view(
@@ -256,7 +258,11 @@ class Reviewer:
         if self._asked is None or (self._ahead and not self._asked.done()):
             return None
         asked, self._asked = self._asked, None
-        return asked.result()
+        try:
+            return asked.result()
+        except Exception as error:  # told as any failure of the model is; no study ends for it
+            told = f"a review failed: {type(error).__name__}: {error}"
+            return Asked(None, AdviceRecord("malformed", told))
 
     def close(self) -> None:
         """End the thread; an answer that is still waited for is not used any more."""

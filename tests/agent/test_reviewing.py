@@ -157,6 +157,24 @@ def test_a_model_that_gives_none_is_told_and_the_study_ends_as_ever(
     assert (study.state, len(study.trials())) == ("finished", 18)
 
 
+def test_a_failure_that_nobody_has_foreseen_ends_no_study(
+    reviewed: Reviewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> None:
+        raise ZeroDivisionError("by chance")
+
+    monkeypatch.setattr("luthier.agent.reviewing.by_rule", broken)
+    study = reviewed()
+    told = [e.data["message"] for e in study.events() if e.kind == "no_advice"]
+    assert "a review failed: ZeroDivisionError: by chance" in told
+    assert (study.state, len(study.trials())) == ("finished", 18)
+
+
+def test_half_a_character_is_stored_as_a_mark(reviewed: Reviewed) -> None:
+    review = reviews(reviewed(saying(text="so \ud83d it is")))[0]
+    assert review.model.text == "so ? it is"
+
+
 def test_a_study_that_goes_on_is_reviewed_again_only_for_what_is_new(reviewed: Reviewed) -> None:
     study = reviewed()
     assert len(reviews(study)) == 3
