@@ -39,7 +39,7 @@ def lab_spec() -> StudySpec:
                     "devices": [
                         {"memory_gib": 24},
                         {"memory_gib": 24, "dies_at": "9m"},
-                        {"memory_gib": 4},
+                        {"memory_gib": 2.5},
                         {"memory_gib": 24, "preempted_at": ["14m"]},
                     ],
                     "hanging_trials": [6],
