@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..tools.ledger import Ledger
 from ..tools.records import Decision, Prediction, StudyRecord, TrialRecord, to_json
@@ -201,8 +202,9 @@ def open_hybrid(
     reviewer = None
     if spec.adviser.reviews:
         before = reviews_in(ledger.events(study))
+        read = partial(ledger.trials, study, curves=True)
         seen = ledger.trials(study)[: before[-1].trials] if before else []
         last = ended_trials(seen)
-        reviewer = Reviewer(client, problem, spec, last, ahead=ahead)
+        reviewer = Reviewer(client, problem, spec, read, last, ahead=ahead)
         stack.callback(reviewer.close)
     return Hybrid(spec, problem, adviser, ledger.decisions(study), reviewer=reviewer, ahead=ahead)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,7 +17,16 @@ from pydantic import BaseModel
 
 from ..prompts.loading import render
 from ..tools.records import AdviceRecord, TrialRecord
-from ..tools.reviews import LEAST_TRIALS, Range, Review, View, by_rule, complete_trials, losses_of
+from ..tools.reviews import (
+    LEAST_TRIALS,
+    Range,
+    Review,
+    View,
+    by_rule,
+    complete_trials,
+    losses_of,
+    standings,
+)
 from ..tools.space import Categorical
 from ..tools.spec import StudySpec
 from .llambo.asking import Conversation
@@ -54,6 +63,7 @@ class ReviewForm(BaseModel):
     high: float
     ranges: list[RangeForm]
     repeat: list[int]
+    stop: list[int]
     text: str
 
 
@@ -78,7 +88,7 @@ def ask(
         llm: The model; it is asked once.
         problem: What is optimised, as it is told of it.
         spec: The study's spec.
-        trials: Its trials so far, at least `LEAST_TRIALS` of them complete.
+        trials: Its trials so far with their curves, at least `LEAST_TRIALS` of them complete.
         seconds: Deadline; None for the model's own.
     """
     counted = sum(trial.is_counted for trial in trials)
@@ -90,7 +100,7 @@ def ask(
     # The best ones and the newest of the others: what is being tried just now.
     others = sorted(order[_SHOWN // 2 :])[-_SHOWN // 2 :]
     shown = [complete[i] for i in sorted([*order[: _SHOWN // 2], *others])]
-    best = complete[order[0]].metrics[metric]
+    best, running = complete[order[0]].metrics[metric], standings(spec, trials)
     prompt = render(
         "review",
         task=describe_task(problem),
@@ -100,6 +110,11 @@ def ask(
             for t in shown
         ),
         failures=failures_table(problem, History.of_records(trials, metric)),
+        running="\n".join(
+            f"{each.number}: {number(each.value, 6)} at step {each.step}, no worse there than "
+            f"{each.beaten} of {each.others} others"
+            for each in running[-_SHOWN:]
+        ),
         best=best,
         complete=len(complete),
         more=left,
@@ -114,10 +129,12 @@ def ask(
         )
     rule = by_rule(spec, trials, left)
     dropped: list[str] = []
-    model = _view(form, spec, complete, rule, dropped)
+    runs = tuple(each.number for each in running)
+    model = _view(form, spec, complete, runs, rule, dropped)
     review = Review(
         trials=len(trials),
         best=best,
+        running=runs,
         model=model,
         rule=rule,
         hypothesis=_line(form.hypothesis),
@@ -141,6 +158,7 @@ def _view(
     form: ReviewForm,
     spec: StudySpec,
     complete: Sequence[TrialRecord],
+    running: Sequence[int],
     rule: View,
     dropped: list[str],
 ) -> View:
@@ -152,6 +170,8 @@ def _view(
     numbers = {trial.number for trial in complete}
     repeat = tuple(dict.fromkeys(n for n in form.repeat if n in numbers))[:_MOST_REPEATS]
     dropped += [f"there is no complete trial {n}" for n in form.repeat if n not in numbers]
+    stop = tuple(dict.fromkeys(n for n in form.stop if n in running))
+    dropped += [f"trial {n} does not run" for n in form.stop if n not in running]
     ranges = []
     for said in form.ranges[:_MOST_RANGES]:
         reason = _refusal(said, spec)
@@ -166,7 +186,7 @@ def _view(
     if strange:
         dropped.append(f"its text has numbers that no trial has: {', '.join(strange[:5])}")
         text = rule.text
-    return View(low=low, high=high, ranges=tuple(ranges), repeat=repeat, text=text)
+    return View(low=low, high=high, ranges=tuple(ranges), repeat=repeat, stop=stop, text=text)
 
 
 def _refusal(said: RangeForm, spec: StudySpec) -> str | None:
@@ -213,7 +233,14 @@ class Reviewer:
     """
 
     def __init__(
-        self, llm: LanguageModel, problem: Problem, spec: StudySpec, last: int, *, ahead: bool
+        self,
+        llm: LanguageModel,
+        problem: Problem,
+        spec: StudySpec,
+        read: Callable[[], Sequence[TrialRecord]],
+        last: int,
+        *,
+        ahead: bool,
     ) -> None:
         """Ask nothing yet.
 
@@ -221,12 +248,14 @@ class Reviewer:
             llm: The model.
             problem: What is optimised.
             spec: The study's spec; it has one objective.
+            read: Returns its trials with their curves; called in the other thread.
             last: How many trials had ended at the last review; 0 if there was none.
             ahead: Whether the study goes on while the model is asked.
         """
         self._llm = llm
         self._problem = problem
         self._spec = spec
+        self._read = read
         self._last = last
         self._ahead = ahead
         self._pool = ThreadPoolExecutor(1, "review")
@@ -251,10 +280,7 @@ class Reviewer:
         if not self.is_busy and (new >= part or (over and new)):
             self._last = ended
             if len(complete_trials(self._spec, trials)) >= LEAST_TRIALS:
-                # A copy: the study goes on while the model thinks.
-                question = (self._llm, self._problem, self._spec, list(trials))
-                seconds = _SECONDS if over else None
-                self._asked = self._pool.submit(ask, *question, seconds=seconds)
+                self._asked = self._pool.submit(self._ask, _SECONDS if over else None)
         if self._asked is None or (self._ahead and not self._asked.done()):
             return None
         asked, self._asked = self._asked, None
@@ -263,6 +289,9 @@ class Reviewer:
         except Exception as error:  # told as any failure of the model is; no study ends for it
             told = f"a review failed: {type(error).__name__}: {error}"
             return Asked(None, AdviceRecord("malformed", told))
+
+    def _ask(self, seconds: float | None) -> Asked:
+        return ask(self._llm, self._problem, self._spec, self._read(), seconds=seconds)
 
     def close(self) -> None:
         """End the thread; an answer that is still waited for is not used any more."""

@@ -47,6 +47,7 @@ def reviews(name: Name, as_json: AsJson = False) -> None:
     row("it shows", *(plain(view.text) for view in sides))
     row("the best will be", *(f"{number_text(v.low)} to {number_text(v.high)}" for v in sides))
     row("good values lie", *map(ranges, sides))
+    row("worth stopping", *(", ".join(map(str, view.stop)) or "none" for view in sides))
     row("worth repeating", *(", ".join(map(str, view.repeat)) or "none" for view in sides))
     row("hypothesis", plain(newest.hypothesis), "")
     row("main risk", plain(newest.risk), "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -53,6 +53,8 @@ class View(Section):
     ranges: tuple[Range, ...] = ()
     repeat: tuple[int, ...] = ()
     """Trials, by number, that are worth repeating to tell luck from merit."""
+    stop: tuple[int, ...] = ()
+    """Running trials that are not worth going on with."""
     text: str
     """What the study shows so far, in a few sentences."""
 
@@ -64,6 +66,8 @@ class Review(Section):
     """How many trials there were; the outlook and the ranges are marked by later ones."""
     best: float
     """The best value then."""
+    running: tuple[int, ...] = ()
+    """The trials that ran then and had reported something."""
     model: View
     rule: View
     hypothesis: str
@@ -89,6 +93,9 @@ class Marks:
     """Share of the best quarter of later trials in its ranges, less that of all later ones."""
     repeat: float | None
     """The best mean over repeats of a trial that it named, in the metric's unit."""
+    stops: tuple[bool, ...] = ()
+    """For each trial that ran then and has a result now, whether it was right of it: to be stopped,
+    and no better than the median of the others, or not to be, and better."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,51 @@ def losses_of(spec: StudySpec, trials: Iterable[TrialRecord]) -> list[float]:
     return [sign * trial.metrics[metric] for trial in trials]
 
 
+class Standing(NamedTuple):
+    """How a running trial does, beside the others at the same step."""
+
+    number: int
+    step: int
+    value: float
+    beaten: int
+    """How many of the others had done no better by that step."""
+    others: int
+
+
+def standings(spec: StudySpec, trials: Sequence[TrialRecord]) -> list[Standing]:
+    """Return how the running trials do, by number.
+
+    Each is compared by its best value so far with the best of every other trial up to that step, as
+    the median stopping rule does (Golovin et al., Google Vizier, KDD 2017, section 3.2.2).
+
+    Args:
+        spec: The study's spec, with a single objective.
+        trials: Its trials with their curves; those that have reported nothing are left out.
+    """
+    ((metric, direction),) = spec.objectives.items()
+    sign = -1 if direction == "maximize" else 1
+    curves = {
+        trial.number: {step: sign * v for step, v in curve.items() if math.isfinite(v)}
+        for trial in trials
+        if (curve := (trial.curves or {}).get(metric))
+    }
+    found = []
+    for trial in trials:
+        own = curves.get(trial.number)
+        if trial.state != "running" or not own or trial.is_repeat:
+            continue
+        last, best = max(own), min(own.values())
+        others = [
+            min(before)
+            for number, curve in curves.items()
+            if number != trial.number
+            and (before := [value for step, value in curve.items() if step <= last])
+        ]
+        beaten = sum(best <= other for other in others)
+        found.append(Standing(trial.number, last, sign * own[last], beaten, len(others)))
+    return found
+
+
 def by_rule(spec: StudySpec, trials: Sequence[TrialRecord], left: int) -> View:
     """Return what the classical rule says of a study with one objective.
 
@@ -160,6 +212,9 @@ def by_rule(spec: StudySpec, trials: Sequence[TrialRecord], left: int) -> View:
         high=high,
         ranges=tuple(ranges),
         repeat=tuple(trial.number for trial in leaders(spec, trials)),
+        stop=tuple(
+            each.number for each in standings(spec, trials) if each.beaten < each.others / 2
+        ),
         text=_told(spec, trials, complete, losses),
     )
 
@@ -212,6 +267,7 @@ def marks(view: View, review: Review, spec: StudySpec, trials: Sequence[TrialRec
         interval=view.high - view.low + 2 / _TAIL * missed,
         ranges=_gain(view, spec, later),
         repeat=_repeated(view, spec, trials),
+        stops=_stops(view, review, spec, complete),
     )
 
 
@@ -223,6 +279,22 @@ def _gain(view: View, spec: StudySpec, later: Sequence[TrialRecord]) -> float | 
     within = [_is_within(view.ranges, trial) for trial in later]
     top = [inside for inside, loss in zip(within, losses, strict=True) if loss <= threshold]
     return float(np.mean(top) - np.mean(within))
+
+
+def _stops(
+    view: View, review: Review, spec: StudySpec, complete: Sequence[TrialRecord]
+) -> tuple[bool, ...]:
+    """A trial that was stopped tells nothing of what it would have come to, and is left out."""
+    losses = dict(zip((t.number for t in complete), losses_of(spec, complete), strict=True))
+    others = [loss for number, loss in losses.items() if number not in review.running]
+    if not others:
+        return ()
+    median = float(np.median(others))
+    return tuple(
+        (number in view.stop) == (losses[number] >= median)
+        for number in review.running
+        if number in losses
+    )
 
 
 def _is_within(ranges: Iterable[Range], trial: TrialRecord) -> bool:
@@ -273,6 +345,11 @@ def credit(
                 *(float(np.mean([pair[i] for pair in gains])) for i in (0, 1)),
             )
         )
+    stops = [(m.stops, r.stops) for m, r in marked if m.stops]
+    if stops:
+        shares = [float(np.mean([right for pair in stops for right in pair[i]])) for i in (0, 1)]
+        judged = sum(len(pair[0]) for pair in stops)
+        rows.append(_row(f"what to stop: share right of {judged} running trials", *shares))
     repeated = [(m.repeat, r.repeat) for m, r in marked]
     known = [(m, r) for m, r in repeated if m is not None and r is not None]
     if known:

@@ -263,6 +263,7 @@ class StudyReviews(Tool):
                     visible(r.parameter): [number(r.low), number(r.high)] for r in view.ranges
                 },
                 "repeat": list(view.repeat),
+                "stop": list(view.stop),
             }
 
         return {

@@ -28,6 +28,7 @@ Kind = Literal[
 
 _BLOCK = re.compile(r"^([a-z' ]+):\n((?:>.*\n)*)\(end of \1\)", re.M)
 _COUNT = re.compile(r"(?:Propose|Give|each of the) (\d+)")
+_STANDING = re.compile(r"^(\d+): .* than (\d+) of (\d+) others$", re.M)
 _CONDITION = re.compile(r"(?:^| and )(\"(?:[^\"\\]|\\.)*\"|\S+) in (\[.*?\])(?= and |$)")
 
 
@@ -48,6 +49,8 @@ class Query:
     """What a person said."""
     numbers: tuple[int, ...] = ()
     """The numbers of the trials, where they have some."""
+    behind: tuple[int, ...] = ()
+    """The running trials that most others were better than at the same step."""
 
 
 def read(request: Request) -> Query | None:
@@ -79,6 +82,11 @@ def read(request: Request) -> Query | None:
         count=int(count[1]) if count else 1,
         words=blocks.get("the person's words", ""),
         numbers=numbers,
+        behind=tuple(
+            int(number)
+            for number, beaten, others in _STANDING.findall(blocks.get("running trials", ""))
+            if 2 * int(beaten) < int(others)
+        ),
     )
 
 

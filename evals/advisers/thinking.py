@@ -124,6 +124,7 @@ def _review(adviser: Adviser, query: Query, rng: np.random.Generator) -> dict[st
         "low": float(f"{low:.8g}"),
         "high": float(f"{high:.8g}"),
         "ranges": ranges[:3],
+        "stop": list(query.behind),
         "repeat": [query.numbers[i] for i in order[:2]],
         "text": f"Trial {query.numbers[order[0]]} is the best so far.",
     }

@@ -28,6 +28,7 @@ def reviewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Review
             trials: int = 18,
             name: str = "lab",
             fault: faults.Fault | None = None,
+            devices: int = 1,
             **changes: Any,
         ) -> Study:
             schedule = faults.never if fault is None else faults.always(fault)
@@ -35,7 +36,7 @@ def reviewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Review
             for variable, value in (("BASE_URL", server.url), ("MODEL", "simulated")):
                 monkeypatch.setenv(f"LUTHIER_LLM_{variable}", value)
             monkeypatch.setenv("LUTHIER_LLM_API_KEY", "none")
-            spec = lab_spec(trials, [{}], name=name, sampler={"kind": "auto"}, **changes)
+            spec = lab_spec(trials, [{}] * devices, name=name, sampler={"kind": "auto"}, **changes)
             folder = tmp_path / name  # studies of one workspace would learn of each other
             folder.mkdir()
             study = create(open_database(folder / "ledger.db"), spec)
@@ -59,6 +60,7 @@ def saying(**said: Any) -> Mind:
         "high": 0.9,
         "ranges": [],
         "repeat": [],
+        "stop": [],
         "text": "It goes well.",
     }
 
@@ -105,6 +107,7 @@ def test_what_cannot_be_true_is_dropped_with_a_reason_and_the_rule_stands(
             low=0.9,
             high=0.1,
             repeat=[3, 3, 999],
+            stop=[0],
             ranges=[
                 {"parameter": "temperature", "low": 0.1, "high": 0.2, "why": "it is hot"},
                 {"parameter": "lr", "low": 0.01, "high": 1e9, "why": "more is more"},
@@ -120,6 +123,7 @@ def test_what_cannot_be_true_is_dropped_with_a_reason_and_the_rule_stands(
     for reason in (
         "its interval is 0.9 to 0.1",
         "no complete trial 999",
+        "trial 0 does not run",
         "'temperature' is no numeric parameter",
         "is no range of the space",
         "numbers that no trial has: 0.98765",
@@ -180,6 +184,26 @@ def test_a_study_that_goes_on_is_reviewed_again_only_for_what_is_new(reviewed: R
     assert len(reviews(study)) == 3
     run(study)
     assert len(reviews(study)) == 3
+
+
+def test_running_trials_are_shown_with_their_standing(reviewed: Reviewed) -> None:
+    asked: list[str] = []
+    usual = minds.textbook()
+
+    def mind(request: Request) -> Reply:
+        if "hypothesis" in (request.schema or {}).get("properties", {}):
+            asked.append(request.messages[-1].content)
+        return usual(request)
+
+    study = reviewed(mind, trials=30, devices=3, pruner={"kind": "none"})
+    running = [review for review in reviews(study) if review.running]
+    assert running
+    first = running[0]
+    assert any(
+        f"> {first.running[0]}: " in text and "no worse there than" in text for text in asked
+    )
+    assert set(first.model.stop) <= set(first.running)
+    assert set(first.rule.stop) <= set(first.running)
 
 
 def test_repeats_are_asked_about_and_marked(reviewed: Reviewed) -> None:

@@ -10,7 +10,7 @@ TEXTS = {
     "candidates@1": "1a5b82cc6178a459",
     "planner@2": "70a5352f7775afe5",
     "promising@1": "61f2b3517c4a7173",
-    "review@1": "b5f6dc63bea0137b",
+    "review@1": "5060ebab3a07b9d9",
     "score@1": "9c7b8170e2d1a693",
     "scores@1": "a188fbee1fecbffe",
     "warmstart@1": "b35fe7f277684a1c",

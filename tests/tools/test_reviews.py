@@ -18,6 +18,7 @@ from luthier.tools.reviews import (
     credit,
     marks,
     reviews_in,
+    standings,
 )
 from luthier.tools.spec import StudySpec, parse_spec
 
@@ -138,6 +139,38 @@ def test_what_was_worth_repeating_is_marked_by_the_best_mean_of_repeats() -> Non
     assert marks(view(repeat=(1,)), review(), spec(), trials).repeat == pytest.approx(0.5)
     assert marks(view(repeat=(1, 2)), review(), spec(), trials).repeat == pytest.approx(0.8)
     assert marks(view(repeat=(3,)), review(), spec(), trials).repeat is None
+
+
+def reporting(number: int, *values: float, **changes: object) -> TrialRecord:
+    """Return a trial with a curve."""
+    curve = dict(enumerate(values, start=1))
+    return trial(number, values[-1], curves={"acc": curve}, **changes)
+
+
+def test_running_trials_are_compared_at_the_same_step_by_their_best_so_far() -> None:
+    trials = [
+        reporting(0, 0.1, 0.5, 0.9),
+        reporting(1, 0.2, 0.4, 0.6),
+        reporting(2, 0.3, 0.2, state="running"),
+        reporting(3, 0.05, state="running"),
+        trial(4, 0.5, state="running", curves={}),
+    ]
+    third, fourth = standings(spec(), trials)
+
+    assert (third.number, third.step, third.value) == (2, 2, 0.2)
+    assert (third.beaten, third.others) == (1, 3)  # its best is 0.3, against 0.5, 0.4 and 0.05
+    assert (fourth.beaten, fourth.others) == (0, 3)
+    complete = [reporting(n, 0.1, 0.5, 0.9) for n in range(10, 16)]
+    assert by_rule(spec(), [*trials, *complete], 10).stop == (2, 3)
+
+
+def test_a_word_to_stop_is_marked_by_what_the_trial_came_to() -> None:
+    trials = [trial(n, value) for n, value in enumerate([0.1, 0.2, 0.3, 0.9, 0.05])]
+    told = review(running=(3, 4, 5))
+
+    assert marks(view(stop=(4,)), told, spec(), trials).stops == (True, True)
+    assert marks(view(stop=(3,)), told, spec(), trials).stops == (False, False)
+    assert marks(view(), told, spec(), trials).stops == (True, False)
 
 
 def test_credit_says_who_was_better_and_nothing_of_what_is_still_to_come() -> None:
