@@ -21,6 +21,7 @@ class Adviser(Section):
     """What is tuned, in a person's words: model, data, purpose. The language model is told."""
     reviews: bool = True
     """Whether it says now and then what the study shows: how far it will come, where good values
-    lie, what to stop, what to repeat. Nothing follows from it by itself. A rule answers the same beside it, and what comes out marks both."""
+    lie, what to stop, what to repeat. Nothing follows from it by itself. A rule answers the same
+    beside it, and what comes out marks both."""
     replay: str | None = None
     """Name of a study of this workspace whose recorded answers are taken; nothing is sent."""
