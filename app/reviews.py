@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from .tables import number_text, plain
 from .terminal import AsJson, Name, out, print_json, study_named
+
+if TYPE_CHECKING:
+    from ..tools.reviews import Review
+    from ..tools.study import Study
 
 app = typer.Typer()
 
 
 @app.command()
-def reviews(name: Name, as_json: AsJson = False) -> None:
+def reviews(
+    name: Name,
+    take: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE", help="Write the spec with the model's newest ranges, to branch with."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what a language model said of a study, beside a rule, and how right both were."""
     from ..tools.reviews import View, credit, reviews_in
 
@@ -31,6 +48,9 @@ def reviews(name: Name, as_json: AsJson = False) -> None:
         )
         return
     newest = found[-1]
+    if take is not None:
+        _take(study, newest, take)
+        return
     console.print(f"After {newest.trials} trials ({len(found)} reviews in all):", highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("", "the language model", "the rule"):
@@ -41,7 +61,7 @@ def reviews(name: Name, as_json: AsJson = False) -> None:
         return "\n".join(map(plain, lines)) or "nowhere in particular"
 
     def row(heading: str, *cells: str) -> None:
-        table.add_row(heading, *cells)
+        table.add_row(heading, *map(Text, cells))  # what was said is no markup
 
     sides = (newest.model, newest.rule)
     row("it shows", *(plain(view.text) for view in sides))
@@ -60,7 +80,32 @@ def reviews(name: Name, as_json: AsJson = False) -> None:
             f"{line.question}: model {line.model}, rule {line.rule}{better}", highlight=False
         )
     console.print(
-        f"To take a range up: luthier branch {plain(study.name)} CHANGED.yaml; to repeat: luthier "
-        f"confirm {plain(study.name)} --trials NUMBERS",
+        f"To take its ranges up: luthier reviews {plain(study.name)} --take FILE; to repeat: "
+        f"luthier confirm {plain(study.name)} --trials NUMBERS",
         highlight=False,
     )
+
+
+def _take(study: Study, review: Review, path: Path) -> None:
+    """Write the narrowed spec, and show what it changes and why; nothing is started."""
+    from ..tools.reviews import narrowed
+    from ..tools.spec import SpecError, diff
+
+    ranges = review.model.ranges
+    if not ranges:
+        raise SpecError(f"the newest review of {study.name!r} names no range to take up")
+    if path.exists():
+        raise SpecError(f"{str(path)!r} is there already; name another file")
+    changed = narrowed(study.spec, ranges, f"{study.name[:90]}-narrower")
+    try:
+        path.write_text(changed.to_yaml(), encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    console = out()
+    for change in diff(study.spec, changed):
+        console.print(f"  {plain(change)}", markup=False, highlight=False)
+    for found in ranges:
+        line = f"{plain(found.parameter)}: {plain(found.why)}"
+        console.print(line, markup=False, highlight=False)
+    told = f"Branch with it: luthier branch {plain(study.name)} {plain(path)}"
+    console.print(told, markup=False, highlight=False)

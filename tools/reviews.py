@@ -20,8 +20,8 @@ from .outcomes import Outcome
 from .records import EventRecord, TrialRecord
 from .repeats import leaders
 from .section import Section
-from .space import Categorical, Parameter
-from .spec import StudySpec
+from .space import Categorical, Int, Parameter
+from .spec import StudySpec, parse_spec
 
 KIND = "review"
 """The events of the ledger that hold reviews."""
@@ -131,6 +131,28 @@ def losses_of(spec: StudySpec, trials: Iterable[TrialRecord]) -> list[float]:
     ((metric, direction),) = spec.objectives.items()
     sign = -1 if direction == "maximize" else 1
     return [sign * trial.metrics[metric] for trial in trials]
+
+
+def narrowed(spec: StudySpec, ranges: Sequence[Range], name: str) -> StudySpec:
+    """Return a spec whose parameters have these ranges, under another name.
+
+    A default that lies outside is left out.
+
+    Raises:
+        SpecError: If a range is none of its parameter.
+    """
+    data = spec.to_dict() | {"name": name}
+    for found in ranges:
+        whole = isinstance(spec.space.get(found.parameter), Int)
+        bounds = (
+            (math.ceil(found.low), math.floor(found.high)) if whole else (found.low, found.high)
+        )
+        parameter = data["space"][found.parameter] | dict(zip(("low", "high"), bounds, strict=True))
+        default = parameter.get("default")
+        if default is not None and not bounds[0] <= default <= bounds[1]:
+            del parameter["default"]
+        data["space"][found.parameter] = parameter
+    return parse_spec(data, "the narrowed spec")
 
 
 class Standing(NamedTuple):

@@ -395,7 +395,7 @@ class Page:
         self, here: Place, shown: dict[str, str], filled: list[Any], values: Any
     ) -> None:
         if here.study is None:
-            empty = "" if here.panel in APART else message(_EMPTY)
+            empty = message(_EMPTY)
             if shown.get("head") != digest(empty):
                 shown["head"] = digest(empty)
                 filled[5] = empty
