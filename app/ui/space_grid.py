@@ -89,7 +89,7 @@ def _fields(
     shown = dict(zip(COLUMNS, _row(parameter, before), strict=True))
     for name in ("low", "high", "default", "choices"):
         text = str(cells[name] or "").strip()
-        if text == shown[name]:
+        if text == shown[name].strip():  # a choice may end with a space of a kind
             continue
         if not text and name == "default":
             fields.pop("default", None)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from luthier.app.ui.space_grid import COLUMNS, edited, rows_of
 from luthier.tools.spec import SpecError, StudySpec, diff, parse_spec
@@ -44,6 +44,7 @@ def test_what_nobody_edits_is_the_same_spec() -> None:
     assert edited(SPEC, rows_of(SPEC), "s") == SPEC
 
 
+@example(low=1.0, width=1.0, choices=["", "\xa0"])
 @given(
     low=st.floats(1e-9, 1.0),
     width=st.floats(1e-6, 1e6),
