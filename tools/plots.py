@@ -9,19 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, pairwise
 
-import optuna
+import numpy as np
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial
 from optuna.visualization import (
     plot_contour,
-    plot_intermediate_values,
-    plot_optimization_history,
     plot_parallel_coordinate,
     plot_pareto_front,
     plot_slice,
 )
 
-from .analysis import best_so_far, best_trials, importance
+from .analysis import best_so_far, best_trials, feasible, importance
 from .optuna_bridge import rebuild
 from .outcomes import Outcome
 from .plot_style import ACCENT, BROKEN, MUTED, OUTCOME_COLORS, SCALE, finished, in_our_scale
@@ -35,6 +33,8 @@ _MANY_LINES = 200
 _MANY_POINTS = 2000
 """Points of a cloud, or bars, that are drawn."""
 _CURVE_POINTS = 200
+_MANY_MARKERS = 1000
+"""Points of curves that are marked: a browser draws each mark, but each curve as one line."""
 _HEIGHT = 240
 
 
@@ -96,13 +96,33 @@ def _history(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Pane
     (name,) = spec.objectives
     if not _complete(trials):
         return Panel(title, None, "No trial is complete yet.")
-    figure = plot_optimization_history(rebuild(spec, _only(trials, trials)), target_name=name)
-    points, best, broken = figure.data
-    points.update(marker={"color": OUTCOME_COLORS["complete"]})
-    best.update(name="best so far", line={"color": ACCENT, "shape": "hv"})
-    broken.update(name="breaks a limit", showlegend=len(broken.x) > 0, marker=BROKEN)
+    # Drawn here, for Optuna's plot needs a study of its own, whose trials are copied twice.
+    kept: dict[bool, list[TrialRecord]] = {True: [], False: []}
+    for trial in _complete(trials):
+        kept[feasible(trial, spec)].append(trial)
+    figure = go.Figure()
+    for holds, what, marker in (
+        (True, name, {"color": OUTCOME_COLORS["complete"]}),
+        (False, "breaks a limit", BROKEN),
+    ):
+        figure.add_scatter(
+            mode="markers",
+            name=what,
+            x=[trial.number for trial in kept[holds]],
+            y=[trial.metrics[name] for trial in kept[holds]],
+            marker=marker,
+            showlegend=len(kept[holds]) > 0,
+        )
+    progress = best_so_far(spec, trials)
+    figure.add_scatter(
+        mode="lines",
+        name="best so far",
+        x=[number for number, _ in progress],
+        y=[best for _, best in progress],
+        line={"color": ACCENT, "shape": "hv"},
+    )
     figure.update_traces(hovertemplate="trial %{x}: %{y:.6g}<extra></extra>")
-    figure.update_layout(xaxis_title="trial")
+    figure.update_layout(xaxis_title="trial", yaxis_title=name)
     return Panel(title, figure)
 
 
@@ -168,28 +188,28 @@ def _curves(
             )
     if not drawn:
         return Panel(title, None, f"No trial reported {metric!r} along its way.")
-    study = optuna.create_study()  # its values are not looked at, so it needs no direction of ours
-    study.add_trials(
-        create_trial(state=TrialState.RUNNING, intermediate_values=curve)
-        for _, curve in drawn.values()
-    )
-    # To change a figure of many traces takes longer than to draw it, so its data are changed.
-    figure = plot_intermediate_values(study).to_plotly_json()
-    for trace, (trial, _) in zip(figure["data"], drawn.values(), strict=True):
+    marked = sum(len(curve) for _, curve in drawn.values()) <= _MANY_MARKERS
+    lines = []
+    for trial, curve in drawn.values():
         leads = trial.number in best
         state = str(trial.state)
         color = ACCENT if leads else OUTCOME_COLORS[state] if state == "running" else MUTED
-        trace.update(
-            name=f"trial {trial.number}" + (" (pruned)" if state == "pruned" else ""),
-            line={"color": color, "width": 2.5 if leads else 1},
-            marker=trace["marker"] | {"color": color, "size": 4},
-            opacity=1.0 if leads else 0.3 if state == "pruned" else 0.6,
-            hovertemplate="step %{x}: %{y:.6g}<extra>%{fullData.name}</extra>",
+        lines.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if marked or len(curve) == 1 else "lines",
+                "x": np.array(list(curve)),
+                "y": np.array(list(curve.values())),
+                "name": f"trial {trial.number}" + (" (pruned)" if state == "pruned" else ""),
+                "line": {"color": color, "width": 2.5 if leads else 1},
+                "marker": {"color": color, "size": 4},
+                "opacity": 1.0 if leads else 0.3 if state == "pruned" else 0.6,
+                "hovertemplate": "step %{x}: %{y:.6g}<extra>%{fullData.name}</extra>",
+            }
         )
     # What is drawn last lies on top.
-    ordered = sorted(figure["data"], key=lambda trace: float(trace["opacity"]))
-    overlay = go.Figure(ordered, figure["layout"])
-    overlay.update_layout(xaxis_title="step", yaxis_title=metric)
+    overlay = go.Figure(sorted(lines, key=lambda line: float(str(line["opacity"]))))
+    overlay.update_layout(xaxis_title="step", yaxis_title=metric, showlegend=False)
     told = "The best trial's curve is orange." if drawn.keys() & set(best) else ""
     return Panel(title, overlay, told)
 

@@ -16,7 +16,7 @@ from ...tools.evidence_plots import (
     predictions,
     repeats,
 )
-from ...tools.plots import CURVES, drawers
+from ...tools.plots import CURVES, Draw, drawers
 from ...tools.reviews import reviews_in
 from .acts import plain_html
 from .pace import Pace
@@ -52,20 +52,12 @@ class AnalysisPanel:
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on."""
-        return self._pace.version(sight), values
+        drawn = _figures(sight)
+        return self._pace.version(sight), values[0] if values[0] in drawn else next(iter(drawn))
 
     def render(self, sight: Sight, *values: Any) -> list[Any]:
         """Return the choice of figures, a note, and the figure."""
-        drawn = {title: draw for title, draw in drawers(sight.spec).items() if title != CURVES}
-        if len(sight.spec.objectives) == 1:
-            study = sight.study
-            drawn[REPEATS] = repeats
-            drawn[PREDICTIONS] = lambda spec, trials: predictions(
-                spec, trials, study.ledger.decisions(sight.snapshot.record)
-            )
-            drawn[OUTLOOKS] = lambda spec, trials: outlooks(
-                spec, trials, reviews_in(study.events())
-            )
+        drawn = _figures(sight)
         title = values[0] if values[0] in drawn else next(iter(drawn))
         panel = drawn[title](sight.spec, sight.trials)
         if panel.figure is not None:
@@ -77,3 +69,16 @@ class AnalysisPanel:
             message(panel.note) if panel.note else "",
             gr.Plot(panel.figure, visible=panel.figure is not None),
         ]
+
+
+def _figures(sight: Sight) -> dict[str, Draw]:
+    """Return what draws each figure of a study, by its title."""
+    drawn = {title: draw for title, draw in drawers(sight.spec).items() if title != CURVES}
+    if len(sight.spec.objectives) == 1:
+        study = sight.study
+        drawn[REPEATS] = repeats
+        drawn[PREDICTIONS] = lambda spec, trials: predictions(
+            spec, trials, study.ledger.decisions(sight.snapshot.record)
+        )
+        drawn[OUTLOOKS] = lambda spec, trials: outlooks(spec, trials, reviews_in(study.events()))
+    return drawn

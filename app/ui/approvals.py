@@ -17,6 +17,7 @@ from ..tables import number_text, seconds_text
 from .acts import Act, act_html, act_of, plain_html
 from .chat import ChatColumn
 from .place import PanelName
+from .together import Look
 from .watching import Watch
 from .writing import digest, message, write
 
@@ -47,22 +48,19 @@ class ApprovalsPanel:
         self.badge = act_html("lu-waiting")
 
     def build(self) -> None:
-        """Lay out its components, in its tab."""
+        """Lay out its components, in its tab; `looks` follows what is asked."""
         self._page = act_html("lu-approvals")
         self._said = plain_html("lu-decided")
         self._seen = gr.Textbox(visible="hidden")
-
-    def wire(self, blocks: gr.Blocks, timer: gr.Timer) -> None:
-        """Let it follow what is asked, and decide what is clicked."""
-        options: dict[str, Any] = {
-            "outputs": [self.badge, self._page, self._said, self._seen],
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-        }
-        for happens in (blocks.load, timer.tick):
-            happens(self.look, self._seen, **options)
-        self._page.click(self.on_act, self._seen, **options)
+        self.looks = Look(self.look, [self._seen], [self.badge, self._page, self._said, self._seen])
+        self._page.click(
+            self.on_act,
+            self._seen,
+            self.looks.outputs,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
     def look(self, seen: str) -> list[Any]:
         """Return what waits, if the browser has not got it yet.

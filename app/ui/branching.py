@@ -59,14 +59,24 @@ class SpacePanel:
     def fill(self, place: str, parent: str) -> list[Any]:
         """Show the study's space, unless it is shown already: an edit under way stays."""
         here = read_text(place)
-        if here.panel != self.name or here.study in (None, parent):
+        if here.panel != self.name:
             return [gr.skip()] * len(self.filled)
         try:
-            study = self._watch.study(here.study or "")
+            name = here.study or self._watch.first_shown()
+            if name in (None, parent):
+                return [gr.skip()] * len(self.filled)
+            study = self._watch.study(name or "")
             said = write("space", study=study.name)
             return [said, rows_of(study.spec), self._free_name(study.name), study.name]
         except LuthierError as error:
             return [message(str(error), "problem"), [], "", ""]
+
+    def follow(self, place: str, parent: str) -> list[Any]:
+        """Show the space of the study that a person has gone to meanwhile.
+
+        A space that was never shown is being filled in by whatever brought the person here.
+        """
+        return self.fill(place, parent) if parent else [gr.skip()] * len(self.filled)
 
     def check(self, parent: str, rows: Sequence[Row], name: str) -> tuple[str, Any, str]:
         """Return what is different, whether it can be started, and the hash of what was shown."""

@@ -45,15 +45,13 @@ class CurvesPanel:
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on."""
-        return self._pace.version(sight), sight.place.compare, values
+        metric, *others = values
+        return self._pace.version(sight), sight.place.compare, _chosen(sight, metric), others
 
     def render(self, sight: Sight, *values: Any) -> list[Any]:
         """Return the choice of metrics, a note, and the figure."""
         metric, smoothing, axes = values
-        names = [*sight.spec.objectives]
-        names += [name for name in sight.spec.metrics if name not in names]
-        if metric not in names:
-            metric = names[0]
+        metric = _chosen(sight, metric)
         drawn, note = _trials(sight, metric)
         best = {trial.number for trial in sight.best}
         panel = curves(drawn, metric, best, min(max(float(smoothing or 0), 0.0), 0.95))
@@ -65,10 +63,21 @@ class CurvesPanel:
                 panel.figure.update_yaxes(type="log")
         said = " ".join(text for text in (note, panel.note) if text)
         return [
-            gr.Dropdown(choices=[(cut(name), name) for name in names], value=metric),
+            gr.Dropdown(choices=[(cut(name), name) for name in _metrics(sight)], value=metric),
             message(f"{said} Pruned curves are faint, running ones green." if drawn else said),
             gr.Plot(panel.figure, visible=panel.figure is not None),
         ]
+
+
+def _metrics(sight: Sight) -> list[str]:
+    """Return the metrics that can be drawn, the objectives first."""
+    return list(dict.fromkeys([*sight.spec.objectives, *sight.spec.metrics]))
+
+
+def _chosen(sight: Sight, metric: object) -> str:
+    """Return the metric that is drawn: the first one until a person chooses."""
+    names = _metrics(sight)
+    return metric if isinstance(metric, str) and metric in names else names[0]
 
 
 def _trials(sight: Sight, metric: str) -> tuple[list[TrialRecord], str]:

@@ -29,6 +29,7 @@ from .acts import act_html, act_of
 from .place import read_text
 from .start import Starting
 from .talking import Talks
+from .together import Look
 from .writing import write
 
 _STEPS = 4
@@ -314,22 +315,17 @@ class GuideForm:
         self._talks = talks
 
     def build(self) -> None:
-        """Lay it out."""
+        """Lay it out; `looks` fills it in."""
         self._html = act_html("lu-guide")
+        self.looks = Look(lambda: [written(self._listed(Form({})))], [], [self._html])
 
-    def wire(self, blocks: gr.Blocks, place: gr.Textbox) -> None:
-        """Let it follow what a person does.
-
-        Args:
-            blocks: The page.
-            place: Where the tab is.
-        """
+    def wire(self, place: gr.Textbox) -> None:
+        """Let it follow what a person does; `place` is where the tab is."""
         options: dict[str, Any] = {
             "queue": False,
             "show_progress": "hidden",
             "api_visibility": "private",
         }
-        blocks.load(lambda: written(self._listed(Form({}))), None, self._html, **options)
         self._html.click(
             self.on_act,
             place,

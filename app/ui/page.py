@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from ...agent.commands import named_values
 from ...agent.toolbox.desk import Desk
@@ -44,6 +45,7 @@ from .settings import SettingsPanel
 from .sight import Panel, Sight, Tab
 from .start import Starting, StartPanel
 from .talking import Talks
+from .together import Look, together
 from .trials import TrialsPanel
 from .watching import Watch
 from .workflows import Patches, WorkflowsPanel
@@ -116,9 +118,7 @@ class Page:
                     tabs = self._build_panels()
             timer = gr.Timer(_TICK_SECONDS)
             self._wire(blocks, tabs, timer)
-            self.approvals_panel.wire(blocks, timer)
-            self.workflows_panel.wire(blocks, tabs["workflows"])
-            self.guide.wire(blocks, self._place)
+            self.guide.wire(self._place)
             self.conversing.wire(blocks, timer, self._place, self._tabs)
         return blocks
 
@@ -152,8 +152,6 @@ class Page:
             # The URL is where the tab is; the text box only tells the browser of a move.
             "js": "(...given) => [window.luthierPlace(), ...given.slice(1)]",
         }
-        blocks.load(self._on_load, inputs, **options)
-        timer.tick(self._on_tick, inputs, **options)
         for name, tab in tabs.items():
             tab.select(self._going_to(name), inputs, **options)
         self._study.input(self._on_study, [*inputs, self._study], **options)
@@ -163,12 +161,6 @@ class Page:
                 control.input(  # type: ignore[attr-defined]
                     self._on_tick, inputs, **{**options, **here}
                 )
-        trials = next(panel for panel in self.panels if isinstance(panel, TrialsPanel))
-        blocks.load(
-            lambda place: trials.filters(read_text(place)),
-            self._place,
-            **{**options, "outputs": trials.inputs},
-        )
         acting = [part for panel in self.panels for part in panel.acting]
         for part in (self._head, self.approvals_panel.badge, *acting):
             part.click(self._on_act, inputs, **options)
@@ -188,13 +180,46 @@ class Page:
             **options,
         )
         gr.on(
-            [blocks.load, tabs[space.name].select, self._study.input, timer.tick],
+            [tabs[space.name].select, self._study.input],
             space.fill,
             [self._place, space.parent],
             trigger_mode="once",  # two at a time would both find it empty, and undo an edit
             **{**options, "outputs": space.filled},
         )
+        self._wire_looks(blocks, tabs, timer, inputs, options)
         self._place.change(None, self._place, None, js="window.luthierGo")
+
+    def _wire_looks(
+        self,
+        blocks: gr.Blocks,
+        tabs: dict[str, gr.Tab],
+        timer: gr.Timer,
+        inputs: list[Component],
+        options: dict[str, Any],
+    ) -> None:
+        """Fill the page in as it opens, and let it follow what happens."""
+        trials = next(panel for panel in self.panels if isinstance(panel, TrialsPanel))
+        space, workflows = self.space_panel, self.workflows_panel
+        filters = Look(lambda place: trials.filters(read_text(place)), [self._place], trials.inputs)
+        at_space = [self._place, space.parent]
+        opening = [
+            Look(self._on_load, inputs, self._outputs),
+            filters,
+            Look(space.fill, at_space, space.filled),
+            self.approvals_panel.looks,
+            self.guide.looks,
+            workflows.looks,
+            self.settings_panel.looks,
+        ]
+        following = [
+            Look(self._on_tick, inputs, self._outputs),
+            Look(space.follow, at_space, space.filled),
+            self.approvals_panel.looks,
+        ]
+        options = {name: value for name, value in options.items() if name != "outputs"}
+        together(blocks.load, opening, **options)
+        together(timer.tick, following, **options)
+        together(tabs[workflows.name].select, [workflows.looks], **{**options, "js": None})
 
     # What a person or the timer does. Each returns a value for every output.
 
@@ -353,7 +378,7 @@ class Page:
         if tabs is not None:
             filled[4] = gr.Tabs(selected=tabs)
         try:
-            here = self._settled(here)
+            here = here.but(study=here.study or self.watch.first_shown())
             self._fill_list(here, shown, filled)
             self._fill_study(here, shown, filled, values)
         except LuthierError as error:
@@ -366,13 +391,6 @@ class Page:
         if after != seen:
             filled[2] = after
         return filled
-
-    def _settled(self, here: Place) -> Place:
-        """Return the place with a study, if there is any: one that runs, or the newest."""
-        if here.study is not None or not (listed := self.watch.studies()):
-            return here
-        running = [study.name for study in listed if study.state == "running"]
-        return here.but(study=(running or [listed[0].name])[0])
 
     def _tell(self, text: str, shown: dict[str, str], filled: list[Any]) -> None:
         """Say instead of a study what is the matter; what was shown of it last stays."""
@@ -488,5 +506,12 @@ def _read_seen(seen: str) -> dict[str, str]:
 
 
 def page_script() -> str:
-    """Return the scripts that keep the place in the URL, and the newest words in sight."""
-    return f"<script>{script('place')}{script('chat')}</script>"
+    """Return the scripts that keep the place in the URL, and the newest words in sight.
+
+    They also have the browser read what draws figures, by far the largest part of the page, once it
+    has nothing else to do: gradio would begin when the first figure is to be seen.
+    """
+    folder = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
+    figures = [f"assets/{path.name}" for path in sorted(folder.glob("PlotlyPlot-*.js"))]
+    early = script("early").replace("FIGURES", json.dumps(figures))
+    return f"<script>{script('place')}{script('chat')}{early}</script>"

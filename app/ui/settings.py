@@ -14,6 +14,7 @@ from ...tools.errors import LuthierError
 from ...tools.workspace import Workspace
 from .acts import plain_html
 from .place import PanelName
+from .together import Look
 from .writing import message, write
 
 _LEVELS = {
@@ -34,18 +35,16 @@ class SettingsPanel:
         self._workspace = workspace
 
     def build(self) -> None:
-        """Lay out its components, in its tab."""
-        in_effect = plain_html("lu-in-effect", value=self.page)
+        """Lay out its components, in its tab; `looks` fills them in."""
+        in_effect = plain_html("lu-in-effect")
         with gr.Row(elem_classes="lu-controls"):
             endpoint = gr.Textbox(
-                value=lambda: self._stored("base_url"),
                 label="Endpoint",
                 info="What comes before /chat/completions",
                 placeholder="http://127.0.0.1:8080/v1",
                 elem_id="lu-endpoint",
             )
             model = gr.Textbox(
-                value=lambda: self._stored("model"),
                 label="Model",
                 elem_id="lu-model",
                 info="Its name there",
@@ -58,23 +57,15 @@ class SettingsPanel:
             )
         with gr.Row(elem_classes="lu-controls"):
             forget = gr.Checkbox(False, label="Forget the key that is kept")
-            offline = gr.Checkbox(
-                self._is_offline, label="Offline: use no language model", elem_id="lu-offline"
-            )
+            offline = gr.Checkbox(label="Offline: use no language model", elem_id="lu-offline")
         with gr.Row(elem_classes="lu-controls"):
             level = gr.Radio(
                 list(_LEVELS.items()),
-                value=lambda: self._policy().level,
                 label="When a conversation may spend device time",
                 info="What destroys something, or cannot be estimated, is always asked",
                 elem_id="lu-level",
             )
-            seconds = gr.Number(
-                value=lambda: self._policy().device_seconds or _MINUTES,
-                minimum=1,
-                label="Device-seconds",
-                elem_id="lu-level-seconds",
-            )
+            seconds = gr.Number(minimum=1, label="Device-seconds", elem_id="lu-level-seconds")
         with gr.Row():
             save = gr.Button("Save", variant="primary", elem_id="lu-save")
             test = gr.Button("Test the connection", elem_id="lu-test")
@@ -82,8 +73,20 @@ class SettingsPanel:
         result = plain_html("lu-probe")
         options: dict[str, Any] = {"queue": False, "api_visibility": "private"}
         given = [endpoint, model, key, forget, offline, level, seconds]
+        self.looks = Look(self._filled, [], [in_effect, endpoint, model, offline, level, seconds])
         save.click(self.save, given, [said, in_effect, key, forget], **options)
         test.click(self.test, None, result, **options)
+
+    def _filled(self) -> list[Any]:
+        policy = self._policy()
+        return [
+            self.page(),
+            self._stored("base_url"),
+            self._stored("model"),
+            self._is_offline(),
+            policy.level,
+            policy.device_seconds or _MINUTES,
+        ]
 
     def _stored(self, name: str) -> str:
         try:

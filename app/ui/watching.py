@@ -77,6 +77,16 @@ class Watch:
                 self._listed = (time.monotonic(), listed)
             return listed
 
+    def first_shown(self) -> str | None:
+        """Return the study to show when none is named: one that runs, or the newest.
+
+        Raises:
+            LedgerError: If the ledger cannot be read.
+        """
+        listed = self.studies()
+        running = [study.name for study in listed if study.state == "running"]
+        return next(iter(running or [study.name for study in listed]), None)
+
     def look(self, name: str) -> Snapshot:
         """Return a study as it stands now, or stood a moment ago.
 

@@ -23,6 +23,7 @@ from ...tools.workspace import Workspace
 from .acts import plain_html
 from .place import PanelName
 from .start import Starting
+from .together import Look, together
 from .writing import cut, message, write
 
 _SECONDS = 600.0
@@ -154,7 +155,10 @@ class WorkflowsPanel:
         self._patches = patches
 
     def build(self) -> None:
-        """Lay out its components, in its tab, and wire those that concern nobody else."""
+        """Lay out its components, in its tab, and wire those that concern nobody else.
+
+        `looks` fills them in.
+        """
         with gr.Row(elem_classes="lu-controls"):
             run = gr.Dropdown(choices=[], label="Workflow", elem_id="lu-workflow")
             again = gr.Button("Look again", scale=0, min_width=140, elem_id="lu-workflow-again")
@@ -183,23 +187,12 @@ class WorkflowsPanel:
                 apply = gr.Button("Apply these edits", variant="primary", elem_id="lu-apply")
                 revert = gr.Button("Revert what was applied", elem_id="lu-revert")
         said = plain_html("lu-patched")
-        self._shown: list[Any] = [run, page, patch, kept, file]
-        self._run = run
+        self.looks = Look(self.look, [run], [run, page, patch, kept, file])
         options: dict[str, Any] = {"queue": False, "api_visibility": "private"}
-        run.input(self.look, run, self._shown, **options)
-        again.click(self.look, run, self._shown, **options)
+        for happens in (run.input, again.click):
+            together(happens, [self.looks], **options)
         apply.click(self.apply, [run, file, kept, anyway], said, **options)
         revert.click(self.revert, [run, file], said, **options)
-
-    def wire(self, blocks: gr.Blocks, tab: gr.Tab) -> None:
-        """Look at the workspace whenever the page or the tab is opened."""
-        options: dict[str, Any] = {
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-        }
-        blocks.load(self.look, self._run, self._shown, **options)
-        tab.select(self.look, self._run, self._shown, **options)
 
     def look(self, name: str | None) -> list[Any]:
         """Return the panel's components for a workflow; for the newest if there is none of it."""
