@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, pairwise
 
-import numpy as np
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 from optuna.visualization import (
@@ -198,8 +197,8 @@ def _curves(
             {
                 "type": "scatter",
                 "mode": "lines+markers" if marked or len(curve) == 1 else "lines",
-                "x": np.array(list(curve)),
-                "y": np.array(list(curve.values())),
+                "x": list(curve),
+                "y": list(curve.values()),
                 "name": f"trial {trial.number}" + (" (pruned)" if state == "pruned" else ""),
                 "line": {"color": color, "width": 2.5 if leads else 1},
                 "marker": {"color": color, "size": 4},

@@ -215,6 +215,7 @@ class Page:
             Look(self._on_tick, inputs, self._outputs),
             Look(space.follow, at_space, space.filled),
             self.approvals_panel.looks,
+            workflows.follows(self._place),
         ]
         options = {name: value for name, value in options.items() if name != "outputs"}
         together(blocks.load, opening, **options)

@@ -21,10 +21,10 @@ from ...tools.edits import EditLedger, EditRecord, lineage
 from ...tools.errors import LuthierError
 from ...tools.workspace import Workspace
 from .acts import plain_html
-from .place import PanelName
+from .place import PanelName, read_text
 from .start import Starting
 from .together import Look, together
-from .writing import cut, message, write
+from .writing import cut, digest, message, write
 
 _SECONDS = 600.0
 """How long a patch may take: a part of one is measured anew."""
@@ -159,9 +159,7 @@ class WorkflowsPanel:
 
         `looks` fills them in.
         """
-        with gr.Row(elem_classes="lu-controls"):
-            run = gr.Dropdown(choices=[], label="Workflow", elem_id="lu-workflow")
-            again = gr.Button("Look again", scale=0, min_width=140, elem_id="lu-workflow-again")
+        run = gr.Dropdown(choices=[], label="Workflow", elem_id="lu-workflow")
         page = plain_html("lu-workflows")
         with gr.Column(visible=False) as patch:
             kept = gr.CheckboxGroup(
@@ -187,12 +185,28 @@ class WorkflowsPanel:
                 apply = gr.Button("Apply these edits", variant="primary", elem_id="lu-apply")
                 revert = gr.Button("Revert what was applied", elem_id="lu-revert")
         said = plain_html("lu-patched")
-        self.looks = Look(self.look, [run], [run, page, patch, kept, file])
+        self._seen = gr.Textbox(visible="hidden")
+        self._run = run
+        self.looks = Look(self.look, [run], [run, page, patch, kept, file, self._seen])
         options: dict[str, Any] = {"queue": False, "api_visibility": "private"}
-        for happens in (run.input, again.click):
-            together(happens, [self.looks], **options)
+        together(run.input, [self.looks], **options)
         apply.click(self.apply, [run, file, kept, anyway], said, **options)
         revert.click(self.revert, [run, file], said, **options)
+
+    def follows(self, place: gr.Textbox) -> Look:
+        """Return what fills the panel in when something else is to be shown in it."""
+        return Look(self._follow, [place, self._run, self._seen], self.looks.outputs)
+
+    def _follow(self, place: str, name: str | None, seen: str) -> list[Any]:
+        """Return what `look` does, if the panel is seen and shows something else.
+
+        What a person has ticked or typed stays while nothing else happens.
+        """
+        nothing = [gr.skip()] * len(self.looks.outputs)
+        if read_text(place).panel != self.name:
+            return nothing
+        now = self.look(name)
+        return nothing if now[-1] == seen else now
 
     def look(self, name: str | None) -> list[Any]:
         """Return the panel's components for a workflow; for the newest if there is none of it."""
@@ -203,7 +217,8 @@ class WorkflowsPanel:
             line = [] if chosen is None else self._patches.edits(chosen)[0]
         except LuthierError as error:
             problem = message(str(error), "problem")
-            return [gr.skip(), problem, gr.Column(visible=False), gr.skip(), gr.skip()]
+            hidden = gr.Column(visible=False)
+            return [gr.skip(), problem, hidden, gr.skip(), gr.skip(), digest(problem)]
         choices = [(f"{edit.number}: {cut(edit.diagnosis)}", edit.number) for edit in line]
         return [
             gr.Dropdown(choices=names, value=chosen),
@@ -214,6 +229,7 @@ class WorkflowsPanel:
                 choices=self._patches.pipelines(),
                 value=None if chosen is None else self._patches.pipeline_of(chosen),
             ),
+            digest((names, page)),
         ]
 
     def apply(self, name: str | None, file: str | None, kept: list[int], anyway: bool) -> str:

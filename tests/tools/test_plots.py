@@ -165,6 +165,19 @@ class TestCurves:
         figure = by_title(spec(), [trial(0, acc=0.9), trial(1, acc=0.5)])["Learning curves"].figure
         assert [trace.name for trace in figure.data] == ["trial 1", "trial 0"]
 
+    def test_points_of_many_curves_are_not_marked_but_a_lone_point_is(self):
+        few = [trial(0, curve=dict.fromkeys(range(10), 1.0))]
+        many = [trial(n, curve=dict.fromkeys(range(100), 1.0)) for n in range(20)]
+        lone = trial(20, curve={0: 1.0})
+        drawn = {
+            len(trials): by_title(spec(), trials)["Learning curves"].figure.data
+            for trials in (few, [*many, lone])
+        }
+        assert drawn[1][0].mode == "lines+markers"
+        modes = {trace.name: trace.mode for trace in drawn[21]}
+        assert modes.pop("trial 20") == "lines+markers"
+        assert set(modes.values()) == {"lines"}
+
     def test_a_long_curve_is_thinned_and_keeps_its_end(self):
         curve = {step: 1.0 for step in range(100_001)}
         figure = by_title(spec(), [trial(0, curve=curve)])["Learning curves"].figure
