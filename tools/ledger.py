@@ -68,6 +68,11 @@ class Ledger:
         self._database = database
 
     @property
+    def database(self) -> Database:
+        """The open database, for what else stands in it; its ledger closes it."""
+        return self._database
+
+    @property
     def path(self) -> Path:
         """The database's file."""
         return self._database.path

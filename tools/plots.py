@@ -93,11 +93,12 @@ def _drawn(draw: _Draw, title: str, spec: StudySpec, trials: Sequence[TrialRecor
 
 def _history(title: str, spec: StudySpec, trials: Sequence[TrialRecord]) -> Panel:
     (name,) = spec.objectives
-    if not _complete(trials):
+    complete = _complete(trials)
+    if not complete:
         return Panel(title, None, "No trial is complete yet.")
     # Drawn here, for Optuna's plot needs a study of its own, whose trials are copied twice.
     kept: dict[bool, list[TrialRecord]] = {True: [], False: []}
-    for trial in _complete(trials):
+    for trial in complete:
         kept[feasible(trial, spec)].append(trial)
     figure = go.Figure()
     for holds, what, marker in (

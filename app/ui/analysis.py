@@ -52,13 +52,12 @@ class AnalysisPanel:
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on."""
-        drawn = _figures(sight)
-        return self._pace.version(sight), values[0] if values[0] in drawn else next(iter(drawn))
+        return self._pace.version(sight), _chosen(_figures(sight), values[0])
 
     def render(self, sight: Sight, *values: Any) -> list[Any]:
         """Return the choice of figures, a note, and the figure."""
         drawn = _figures(sight)
-        title = values[0] if values[0] in drawn else next(iter(drawn))
+        title = _chosen(drawn, values[0])
         panel = drawn[title](sight.spec, sight.trials)
         if panel.figure is not None:
             # A figure with many parts scrolls on a narrow screen rather than shrink.
@@ -82,3 +81,8 @@ def _figures(sight: Sight) -> dict[str, Draw]:
         )
         drawn[OUTLOOKS] = lambda spec, trials: outlooks(spec, trials, reviews_in(study.events()))
     return drawn
+
+
+def _chosen(drawn: dict[str, Draw], title: str | None) -> str:
+    """Return the figure that is drawn: the first one until a person chooses."""
+    return title if title is not None and title in drawn else next(iter(drawn))

@@ -17,7 +17,7 @@ from ..tables import number_text, seconds_text
 from .acts import Act, act_html, act_of, plain_html
 from .chat import ChatColumn
 from .place import PanelName
-from .together import Look
+from .together import AT_ONCE, Look
 from .watching import Watch
 from .writing import digest, message, write
 
@@ -53,14 +53,7 @@ class ApprovalsPanel:
         self._said = plain_html("lu-decided")
         self._seen = gr.Textbox(visible="hidden")
         self.looks = Look(self.look, [self._seen], [self.badge, self._page, self._said, self._seen])
-        self._page.click(
-            self.on_act,
-            self._seen,
-            self.looks.outputs,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        self._page.click(self.on_act, self._seen, self.looks.outputs, **AT_ONCE)
 
     def look(self, seen: str) -> list[Any]:
         """Return what waits, if the browser has not got it yet.

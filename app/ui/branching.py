@@ -14,6 +14,7 @@ from ...tools.study import branch, valid_trials
 from .acts import plain_html
 from .place import PanelName, read_text
 from .space_grid import Row, edited, grid, rows_of
+from .together import AT_ONCE
 from .watching import Watch
 from .writing import message, write
 
@@ -41,11 +42,6 @@ class SpacePanel:
             "Start the branch", variant="primary", interactive=False, elem_id="lu-branch"
         )
         self.filled = [self.said, self.grid, self.branch_name, self.parent]
-        options: dict[str, Any] = {
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-        }
         checked = [self.review, self.start, self.confirmed]
         for part in (self.grid, self.branch_name):
             part.change(
@@ -53,19 +49,17 @@ class SpacePanel:
                 [self.parent, self.grid, self.branch_name],
                 checked,
                 trigger_mode="always_last",
-                **options,
+                **AT_ONCE,
             )
 
     def fill(self, place: str, parent: str) -> list[Any]:
         """Show the study's space, unless it is shown already: an edit under way stays."""
         here = read_text(place)
-        if here.panel != self.name:
-            return [gr.skip()] * len(self.filled)
         try:
             name = here.study or self._watch.first_shown()
-            if name in (None, parent):
+            if here.panel != self.name or name is None or name == parent:
                 return [gr.skip()] * len(self.filled)
-            study = self._watch.study(name or "")
+            study = self._watch.study(name)
             said = write("space", study=study.name)
             return [said, rows_of(study.spec), self._free_name(study.name), study.name]
         except LuthierError as error:

@@ -11,6 +11,7 @@ from .acts import act_of
 from .chat import ChatColumn
 from .place import Place, read_text
 from .talking import Talks
+from .together import PLACED
 from .watching import Watch
 
 
@@ -31,11 +32,8 @@ class Conversing:
         """
         chat = self.chat
         options: dict[str, Any] = {
+            **PLACED,
             "outputs": [*chat.outputs, place, chat.box, tabs],
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            "js": "(...given) => [window.luthierPlace(), ...given.slice(1)]",
         }
         inputs = [place, chat.seen]
         for happens in (blocks.load, timer.tick, chat.timer.tick):

@@ -29,7 +29,7 @@ from .acts import act_html, act_of
 from .place import read_text
 from .start import Starting
 from .talking import Talks
-from .together import Look
+from .together import PLACED, Look
 from .writing import write
 
 _STEPS = 4
@@ -321,17 +321,11 @@ class GuideForm:
 
     def wire(self, place: gr.Textbox) -> None:
         """Let it follow what a person does; `place` is where the tab is."""
-        options: dict[str, Any] = {
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-        }
         self._html.click(
             self.on_act,
             place,
             [self._html, place],
-            js="(...given) => [window.luthierPlace(), ...given.slice(1)]",
-            **options,
+            **PLACED,
         )
 
     def on_act(self, event: gr.EventData, place: str) -> list[Any]:

@@ -14,42 +14,33 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ...agent.commands import named_values
 from ...agent.toolbox.desk import Desk
 from ...tools.analysis import counts
 from ...tools.errors import LuthierError
 from ...tools.ledger import StudyNotFoundError
 from ...tools.workspace import Workspace
 from ..chat import write_report_page
-from ..deciding import (
-    ask,
-    ask_to_enqueue,
-    ask_to_resume,
-    ask_to_retry,
-    ask_to_stop_trial,
-    plan_retry,
-)
-from ..devices import lab_of, reset_device, this_machine
 from ..live import news_text
-from .acts import Act, act_html, act_of, plain_html
+from .acts import act_html, act_of, plain_html
 from .analysis import AnalysisPanel
 from .approvals import ApprovalsPanel
 from .branching import SpacePanel
 from .budget import BudgetPanel, forecast
+from .clicks import decide, move
 from .conversing import Conversing
 from .curves import CurvesPanel
 from .export import ExportPanel
 from .guide import Guide, GuideForm
-from .place import APART, MOST_COMPARED, PANELS, Place, read_place, read_text
+from .place import APART, PANELS, Place, read_place, read_text
 from .settings import SettingsPanel
 from .sight import Panel, Sight, Tab
 from .start import Starting, StartPanel
 from .talking import Talks
-from .together import Look, together
+from .together import PLACED, Look, together
 from .trials import TrialsPanel
 from .watching import Watch
 from .workflows import Patches, WorkflowsPanel
-from .writing import digest, message, script, write
+from .writing import digest, message, write
 
 _TICK_SECONDS = 1.5
 _FILTERED = (
@@ -144,14 +135,7 @@ class Page:
         self._shared = [self._notice, self._place, self._seen, self._study, self._tabs, self._head]
         self._outputs = [*self._shared, *(out for panel in self.panels for out in panel.outputs)]
         inputs = [self._place, self._seen, *self._controls]
-        options: dict[str, Any] = {
-            "outputs": self._outputs,
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-            # The URL is where the tab is; the text box only tells the browser of a move.
-            "js": "(...given) => [window.luthierPlace(), ...given.slice(1)]",
-        }
+        options: dict[str, Any] = {**PLACED, "outputs": self._outputs}
         for name, tab in tabs.items():
             tab.select(self._going_to(name), inputs, **options)
         self._study.input(self._on_study, [*inputs, self._study], **options)
@@ -186,7 +170,7 @@ class Page:
             trigger_mode="once",  # two at a time would both find it empty, and undo an edit
             **{**options, "outputs": space.filled},
         )
-        self._wire_looks(blocks, tabs, timer, inputs, options)
+        self._wire_looks(blocks, tabs, timer, inputs)
         self._place.change(None, self._place, None, js="window.luthierGo")
 
     def _wire_looks(
@@ -195,7 +179,6 @@ class Page:
         tabs: dict[str, gr.Tab],
         timer: gr.Timer,
         inputs: list[Component],
-        options: dict[str, Any],
     ) -> None:
         """Fill the page in as it opens, and let it follow what happens."""
         trials = next(panel for panel in self.panels if isinstance(panel, TrialsPanel))
@@ -217,10 +200,9 @@ class Page:
             self.approvals_panel.looks,
             workflows.follows(self._place),
         ]
-        options = {name: value for name, value in options.items() if name != "outputs"}
-        together(blocks.load, opening, **options)
-        together(timer.tick, following, **options)
-        together(tabs[workflows.name].select, [workflows.looks], **{**options, "js": None})
+        together(blocks.load, opening, PLACED)
+        together(timer.tick, following, PLACED)
+        together(tabs[workflows.name].select, [workflows.looks])
 
     # What a person or the timer does. Each returns a value for every output.
 
@@ -265,42 +247,10 @@ class Page:
             tabs = moved.panel if moved.panel != here.panel else None
             return self._filled(here, moved, "", values, tabs=tabs)
         try:
-            said, problem = self._decide(here, act), ""
+            said, problem = decide(self.watch, here, act), ""
         except (LuthierError, ValueError) as error:
             said, problem = "", str(error)
         return self._filled(here, here, "", values, problem, said)
-
-    def _decide(self, here: Place, act: Act) -> str:
-        """Do what was decided; return a sentence that says so."""
-        from ...agent.worker import start_detached
-
-        study = self.watch.study(here.study or "")
-        self.watch.forget()
-        match act.kind:
-            case "pause":
-                return ask(study, "pause", "start no new trial")
-            case "stop":
-                return ask(study, "stop", "stop")
-            case "stop_trial":
-                return ask_to_stop_trial(study, int(act.argument))
-            case "reset":
-                lab = study.spec.executor.lab is not None
-                reset_device(act.argument, lab_of(study) if lab else this_machine())
-                return f"{act.argument} is back in service."
-            case "resume":
-                told = ask_to_resume(study, {})
-            case "budget":
-                told = ask_to_resume(study, named_values(act.argument.removeprefix(":")))
-            case "enqueue":
-                told = ask_to_enqueue(study, named_values(act.argument[1:]), here.trial)
-            case "retry":
-                told = ask_to_retry(study, plan_retry(study, numbers=[int(act.argument)]))
-            case _:
-                raise ValueError(f"this page knows nothing called {act.kind!r}; reload it")
-        if told is not None:
-            return told
-        start_detached(study.ledger, study.record, study.workspace)
-        return f"A worker of its own runs study {study.name} now; it goes on without this page."
 
     def _on_export(self, panel: ExportPanel) -> Callable[..., list[Any]]:
         def export(place: str, seen: str, *values: Any) -> list[Any]:
@@ -446,31 +396,6 @@ class Page:
         return values
 
 
-def move(here: Place, act: Act) -> Place | None:
-    """Return where a click leads; None if it asks for something else."""
-    number = int(act.argument) if act.argument.isdecimal() else None
-    match act.kind:
-        case "open" if number is not None:
-            return here.but(trial=number, panel="trials")
-        case "close":
-            return here.but(trial=None)
-        case "clear":
-            return here.but(compare=())
-        case "compare" if number is not None:
-            if number in here.compare:
-                return here.but(compare=tuple(n for n in here.compare if n != number))
-            return here.but(compare=(*here.compare, number)[-MOST_COMPARED:])
-        case "panel" if act.argument in PANELS:
-            return read_place({**here.model_dump(), "panel": act.argument})
-        case "page" if number is not None:
-            return here.but(page=number)
-        case "sort":
-            descending = not here.descending if act.argument == here.sort else True
-            return here.but(sort=act.argument[:300], descending=descending, page=0)
-        case _:
-            return None
-
-
 def _head(sight: Sight) -> str:
     """Return how the study is: its state, what is spent, what is best, what to know."""
     snapshot = sight.snapshot
@@ -504,15 +429,3 @@ def _read_seen(seen: str) -> dict[str, str]:
     except ValueError:
         data = {}
     return {k: str(data[k]) for k in ("list", "head", *PANELS) if k in data}
-
-
-def page_script() -> str:
-    """Return the scripts that keep the place in the URL, and the newest words in sight.
-
-    They also have the browser read what draws figures, by far the largest part of the page, once it
-    has nothing else to do: gradio would begin when the first figure is to be seen.
-    """
-    folder = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
-    figures = [f"assets/{path.name}" for path in sorted(folder.glob("PlotlyPlot-*.js"))]
-    early = script("early").replace("FIGURES", json.dumps(figures))
-    return f"<script>{script('place')}{script('chat')}{early}</script>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import secrets
 from pathlib import Path
@@ -53,7 +54,7 @@ def serve(
     _be_private(workspace)
     import gradio as gr
 
-    from .page import Page, page_script
+    from .page import Page
     from .writing import style
 
     def let_in(user: str, given: str) -> bool:
@@ -80,7 +81,7 @@ def serve(
                 font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
             ),
             css=style(),
-            head=page_script(),
+            head=_scripts(),
             quiet=True,
             prevent_thread_lock=True,
         )
@@ -88,6 +89,22 @@ def serve(
         raise ServerError(f"{host}:{port or 'any'} cannot be used: {error}") from None
     print(f"Luthier is at {blocks.local_url} (Ctrl-C ends the page, not the studies)", flush=True)
     blocks.block_thread()
+
+
+def _scripts() -> str:
+    """Return the scripts that keep the place in the URL, and the newest words in sight.
+
+    They also have the browser read what draws figures, by far the largest part of the page, once it
+    has nothing else to do: gradio would begin when the first figure is to be seen.
+    """
+    import gradio as gr
+
+    from .writing import script
+
+    folder = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
+    figures = [f"assets/{path.name}" for path in sorted(folder.glob("PlotlyPlot-*.js"))]
+    early = script("early").replace("FIGURES", json.dumps(figures))
+    return f"<script>{script('place')}{script('chat')}{early}</script>"
 
 
 def _be_private(workspace: Workspace) -> None:

@@ -23,6 +23,7 @@ from ..demo import demo_spec, open_demo
 from ..report import describe
 from .acts import plain_html
 from .place import PanelName
+from .together import AT_ONCE
 from .watching import Watch
 from .writing import message, write
 
@@ -213,14 +214,9 @@ class StartPanel:
             "Start this study", variant="primary", interactive=False, elem_id="lu-start"
         )
         checked: Any = [self._review, self.start, self.confirmed]
-        options: dict[str, Any] = {
-            "queue": False,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-        }
-        self.script.change(self._draft, self.script, [self.spec, self._reading], **options)
+        self.script.change(self._draft, self.script, [self.spec, self._reading], **AT_ONCE)
         self.spec.change(
-            self._check, [self.spec, self.script], checked, trigger_mode="always_last", **options
+            self._check, [self.spec, self.script], checked, trigger_mode="always_last", **AT_ONCE
         )
 
     def _draft(self, script: str | None) -> tuple[Any, str]:

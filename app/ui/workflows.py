@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from ...tools.database import open_database
 from ...tools.edits import EditLedger, EditRecord, lineage
 from ...tools.errors import LuthierError
 from ...tools.workspace import Workspace
@@ -52,8 +50,8 @@ class Patches:
         Raises:
             LuthierError: If the ledger cannot be read.
         """
-        with self._ledger() as ledger:
-            return [] if ledger is None else [each.name for each in ledger.workflows()]
+        ledger = self._ledger()
+        return [] if ledger is None else [each.name for each in ledger.workflows()]
 
     def edits(self, name: str) -> tuple[list[EditRecord], list[EditRecord], Any]:
         """Return the edits that lead to the best, the others, and what the sealed cases said.
@@ -61,11 +59,11 @@ class Patches:
         Raises:
             LuthierError: If there is no such workflow.
         """
-        with self._ledger() as ledger:
-            if ledger is None:
-                return [], [], None
-            record = ledger.workflow(name)
-            edits = ledger.edits(record)
+        ledger = self._ledger()
+        if ledger is None:
+            return [], [], None
+        record = ledger.workflow(name)
+        edits = ledger.edits(record)
         line = lineage(edits)
         return line, [edit for edit in edits if edit not in line], record.sealed
 
@@ -133,16 +131,10 @@ class Patches:
             done.returncode == 0, "\n".join([done.stdout.strip(), done.stderr.strip()]).strip()
         )
 
-    @contextmanager
-    def _ledger(self) -> Iterator[EditLedger | None]:
+    def _ledger(self) -> EditLedger | None:
         if not self._workspace.ledger_path.is_file():
-            yield None
-            return
-        database = open_database(self._workspace.ledger_path)
-        try:
-            yield EditLedger(database)
-        finally:
-            database.close()
+            return None
+        return EditLedger(self._starting.watch.open_ledger().database)
 
 
 class WorkflowsPanel:
@@ -189,7 +181,7 @@ class WorkflowsPanel:
         self._run = run
         self.looks = Look(self.look, [run], [run, page, patch, kept, file, self._seen])
         options: dict[str, Any] = {"queue": False, "api_visibility": "private"}
-        together(run.input, [self.looks], **options)
+        together(run.input, [self.looks])
         apply.click(self.apply, [run, file, kept, anyway], said, **options)
         revert.click(self.revert, [run, file], said, **options)
 
@@ -202,14 +194,17 @@ class WorkflowsPanel:
 
         What a person has ticked or typed stays while nothing else happens.
         """
-        nothing = [gr.skip()] * len(self.looks.outputs)
         if read_text(place).panel != self.name:
-            return nothing
-        now = self.look(name)
-        return nothing if now[-1] == seen else now
+            return [gr.skip()] * len(self.looks.outputs)
+        return self.look(name, seen)
 
-    def look(self, name: str | None) -> list[Any]:
-        """Return the panel's components for a workflow; for the newest if there is none of it."""
+    def look(self, name: str | None, seen: str = "") -> list[Any]:
+        """Return the panel's components for a workflow; for the newest if there is none of it.
+
+        Args:
+            name: The workflow.
+            seen: The digest of what is shown; if it still holds, the components are left.
+        """
         try:
             names = self._patches.names()
             chosen = name if name in names else next(iter(names), None)
@@ -219,6 +214,9 @@ class WorkflowsPanel:
             problem = message(str(error), "problem")
             hidden = gr.Column(visible=False)
             return [gr.skip(), problem, hidden, gr.skip(), gr.skip(), digest(problem)]
+        now = digest((names, page))
+        if now == seen:
+            return [gr.skip()] * len(self.looks.outputs)
         choices = [(f"{edit.number}: {cut(edit.diagnosis)}", edit.number) for edit in line]
         return [
             gr.Dropdown(choices=names, value=chosen),
@@ -229,7 +227,7 @@ class WorkflowsPanel:
                 choices=self._patches.pipelines(),
                 value=None if chosen is None else self._patches.pipeline_of(chosen),
             ),
-            digest((names, page)),
+            now,
         ]
 
     def apply(self, name: str | None, file: str | None, kept: list[int], anyway: bool) -> str:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from luthier.app.ui.acts import Act
-from luthier.app.ui.page import move
+from luthier.app.ui.analysis import AnalysisPanel
+from luthier.app.ui.clicks import move
+from luthier.app.ui.curves import CurvesPanel
 from luthier.app.ui.place import Place, read_place
 from luthier.app.ui.server import ServerError, check_address
+from luthier.app.ui.sight import Panel, Sight
 from luthier.app.ui.start import Starting
 from luthier.app.ui.trials import columns, matches, order
 from luthier.app.ui.watching import Watch
@@ -72,6 +75,21 @@ class TestMoves:
     @pytest.mark.parametrize("act", [Act("open", "x"), Act("page", "-1"), Act("rm", "/")])
     def test_anything_else_leads_nowhere(self, act: Act) -> None:
         assert move(Place(), act) is None
+
+
+class TestFigures:
+    @pytest.mark.parametrize(
+        ("panel", "others"), [(CurvesPanel(), (0.0, [])), (AnalysisPanel(), ())]
+    )
+    def test_the_value_that_a_control_is_given_draws_nothing_anew(
+        self, panel: Panel, others: tuple[object, ...], bench: Bench
+    ) -> None:
+        study = bench.study()
+        watch = Watch(bench.workspace)
+        sight = Sight(study, watch.look(study.name), Place(study=study.name))
+        choice, *_ = panel.render(sight, None, *others)
+        assert choice.value is not None
+        assert panel.key(sight, choice.value, *others) == panel.key(sight, None, *others)
 
 
 class TestAddresses:
