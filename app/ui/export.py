@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.components import Component
@@ -20,11 +21,21 @@ from .sight import Sight
 from .writing import message
 
 
+class _Written(NamedTuple):
+    at: float
+    """When, by a clock that only goes forward: the same files may be written again."""
+    paths: tuple[Path, ...]
+    summary: str
+
+
 class ExportPanel:
     """Files are written when they are asked for, into the workspace's folder of reports."""
 
     name: PanelName = "report"
     title = "Report"
+
+    def __init__(self) -> None:
+        self._written: dict[int, _Written] = {}
 
     def build(self) -> None:
         """Lay out its components, in its tab."""
@@ -38,10 +49,18 @@ class ExportPanel:
 
     def key(self, sight: Sight, *values: Any) -> Hashable:
         """Return what it shows depends on: a report stays as it was written."""
-        return sight.snapshot.record.id
+        id = sight.snapshot.record.id
+        return id, self._written[id].at if id in self._written else None
 
     def render(self, sight: Sight, *values: Any) -> list[Any]:
-        """Return the panel before anything was asked for."""
+        """Return the report that was written last, or the panel before any was asked for."""
+        written = self._written.get(sight.snapshot.record.id)
+        if written is not None and all(path.is_file() for path in written.paths):
+            return [
+                message(f"Written to {written.paths[0].parent}."),
+                gr.Files([str(path) for path in written.paths], visible=True),
+                gr.Markdown(written.summary, visible=True),
+            ]
         text = (
             "The report is one HTML page that needs nothing but itself, and a summary in Markdown. "
             "With them come the trials as CSV, the spec, the best configuration, and its model if "
@@ -49,15 +68,15 @@ class ExportPanel:
         )
         return [message(text), gr.Files(visible=False), gr.Markdown(visible=False)]
 
-    def written(self, study: Study) -> list[Any]:
-        """Write the report and the files, and return the panel with them."""
-        paths = write_files(study)
+    def write(self, study: Study) -> None:
+        """Write the report and the files; every tab shows them from then on.
+
+        Raises:
+            LuthierError: If the study cannot be read, or the folder of reports not be written.
+        """
+        paths = tuple(write_files(study))
         summary = next(path for path in paths if path.suffix == ".md").read_text(encoding="utf-8")
-        return [
-            message(f"Written to {paths[0].parent}."),
-            gr.Files([str(path) for path in paths], visible=True),
-            gr.Markdown(summary, visible=True),
-        ]
+        self._written[study.record.id] = _Written(time.monotonic(), paths, summary)
 
 
 def write_files(study: Study) -> list[Path]:

@@ -256,13 +256,10 @@ class Page:
         def export(place: str, seen: str, *values: Any) -> list[Any]:
             here = read_text(place)
             try:
-                made = panel.written(self.watch.study(here.study or ""))
+                panel.write(self.watch.study(here.study or ""))
             except LuthierError as error:
                 return self._filled(here, here, seen, values, str(error))
-            filled = self._filled(here, here, seen, values, quiet=True)
-            for output, value in zip(panel.outputs, made, strict=True):
-                filled[self._outputs.index(output)] = value
-            return filled
+            return self._filled(here, here, seen, values, quiet=True)
 
         return export
 

@@ -11,6 +11,7 @@ from luthier.app.ui.acts import Act
 from luthier.app.ui.analysis import AnalysisPanel
 from luthier.app.ui.clicks import move
 from luthier.app.ui.curves import CurvesPanel
+from luthier.app.ui.export import ExportPanel
 from luthier.app.ui.place import Place, read_place
 from luthier.app.ui.server import ServerError, check_address
 from luthier.app.ui.sight import Panel, Sight
@@ -90,6 +91,29 @@ class TestFigures:
         choice, *_ = panel.render(sight, None, *others)
         assert choice.value is not None
         assert panel.key(sight, choice.value, *others) == panel.key(sight, None, *others)
+
+
+class TestReports:
+    def test_one_that_was_written_is_shown_whatever_a_tab_was_told_meanwhile(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(bench.project / "copies"))
+        study, panel = bench.study(), ExportPanel()
+        sight = Sight(study, Watch(bench.workspace).look(study.name), Place(study=study.name))
+        before, hidden = panel.key(sight), panel.render(sight)[2]
+        panel.write(study)
+        after, shown = panel.key(sight), panel.render(sight)[2]
+        assert not hidden.visible
+        assert after != before
+        assert shown.visible
+        assert study.name in shown.value
+
+    def test_one_whose_files_are_gone_can_be_written_anew(self, bench: Bench) -> None:
+        study, panel = bench.study(), ExportPanel()
+        sight = Sight(study, Watch(bench.workspace).look(study.name), Place(study=study.name))
+        panel.write(study)
+        (bench.workspace.reports / f"{study.name}.csv").unlink()
+        assert not panel.render(sight)[2].visible
 
 
 class TestAddresses:
